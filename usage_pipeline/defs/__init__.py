@@ -1,0 +1,1 @@
+"""Dagster's door: assets, checks, job and schedule."""

@@ -1,0 +1,1 @@
+"""The record: raw archive, Delta tables, ledgers and the published DuckDB file."""

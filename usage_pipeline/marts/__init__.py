@@ -1,0 +1,1 @@
+"""One .sql file = one mart = one asset, and the loader that runs them."""

@@ -1,0 +1,66 @@
+"""The values that travel between the floors: what was received, and what it says.
+
+Put small frozen values shared by the wire, the lake and the sync here; no behaviour beyond what derives from their fields.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from usage_pipeline.endpoints import BucketWidth
+from usage_pipeline.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawPage:
+    """One response exactly as received: the request (path and query, no host, no key), the time, the decoded body."""
+
+    request: str
+    received_at: datetime
+    body: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the body."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberLiteral:
+    """A JSON number with a fraction or exponent, kept as its text so that no binary float touches it."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bucket:
+    """One validated bucket: unix seconds `[start_time, end_time)` and its results, field name -> value.
+
+    Values are str, bool, int or None for known fields; `amount` is a dict with `value` (literal text or None) and
+    `currency`; `quantity` is literal text or None. Fields the table does not know keep their JSON value.
+    """
+
+    start_time: int
+    end_time: int
+    results: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowRead:
+    """A proven-complete read of one endpoint's window with one grouping.
+
+    `window` is what the buckets prove: it may end before the asked window where the rest has not begun yet.
+    `fetched_at` is when the read began: of two reads of one day, the later-begun one is the truth.
+    """
+
+    endpoint: str
+    window: Window
+    bucket_width: BucketWidth
+    group_by: tuple[str, ...]
+    fetched_at: datetime
+    pages: list[RawPage]
+    buckets: list[Bucket]
+    requests: int
+    retries: int = 0
+    notes: tuple[str, ...] = field(default=())

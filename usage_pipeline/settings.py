@@ -1,0 +1,131 @@
+"""Settings: environment over `.env` over defaults, checked before anything is fetched or written.
+
+Put configuration and its validation here; keep reading it at import time out (callers use `Settings.from_env`).
+"""
+
+import os
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.sources import DotEnvSettingsSource
+
+from usage_pipeline.endpoints import BucketWidth
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.windows import utc_now
+
+_PREFIX = "USAGE_PIPELINE_"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_MONTHS_KEPT = 11  # the service keeps about a year (QUIRKS: reporting_lookback_exceeded); stay inside it
+
+
+class Settings(BaseSettings):
+    """What a run needs to know. The key is a SecretStr: it prints as stars and leaves only in the Authorization header."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    admin_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_ADMIN_KEY")
+    base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
+    data_dir: Path = Field(default=Path("data"), validation_alias="USAGE_PIPELINE_DATA_DIR")
+    bucket_width: BucketWidth = Field(default="1d", validation_alias="USAGE_PIPELINE_BUCKET_WIDTH")
+    lookback_days: int = Field(default=7, ge=0, le=366, validation_alias="USAGE_PIPELINE_LOOKBACK_DAYS")
+    start_date: date | None = Field(default=None, validation_alias="USAGE_PIPELINE_START_DATE")
+    organization: str = Field(default="default", validation_alias="USAGE_PIPELINE_ORGANIZATION")
+
+    @classmethod
+    def from_env(cls, env_file: Path | None = Path(".env")) -> Self:
+        """Read and check the settings.
+
+        Raises:
+            FixConfig: a value is wrong or a USAGE_PIPELINE_ variable is not one of ours; never quotes a value of the key.
+        """
+        known = {str(f.validation_alias) for f in cls.model_fields.values()}
+        try:
+            dotenv = DotEnvSettingsSource(cls, env_file=env_file, env_file_encoding="utf-8").env_vars
+            named = {name.upper() for name in (*os.environ, *dotenv)}
+            unknown = sorted(n for n in named if n.startswith(_PREFIX) and n not in known)
+            if unknown:
+                raise FixConfig(f"unknown setting {unknown[0]}: the settings are {', '.join(sorted(known))}.")
+            return cls(_env_file=env_file)
+        except ValidationError as wrong:
+            first = wrong.errors(include_input=False, include_url=False)[0]
+            raise FixConfig(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        except UnicodeDecodeError:
+            raise FixConfig(f"{env_file} is not UTF-8 text: save it as UTF-8.") from None
+
+    @field_validator("admin_key", mode="before")
+    @classmethod
+    def _clean_key(cls, value: Any) -> Any:
+        """Strip what copy and paste adds; refuse, without quoting it, what cannot stand in a header."""
+        if not isinstance(value, str):
+            return value
+        key = value.strip().strip("\"'").strip()
+        if not key:
+            return None
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("the key holds a space, a line break or a non-ASCII character; copy it again")
+        return key
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        """Allow https anywhere, plain http on loopback only: the key must not cross a network in the clear."""
+        parts = urlsplit(value.strip())
+        if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+            return value.strip().rstrip("/")
+        if parts.scheme != "https" or not parts.hostname or parts.username or parts.password or parts.query:
+            raise ValueError("needs the form https://host/v1 (plain http only for 127.0.0.1 or localhost)")
+        return value.strip().rstrip("/")
+
+    @field_validator("organization")
+    @classmethod
+    def _check_label(cls, value: str) -> str:
+        """The label becomes a folder name and a partition value: keep it to letters that are safe in both."""
+        if not _LABEL.fullmatch(value):
+            raise ValueError(
+                "use 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+            )
+        return value
+
+    def require_key(self) -> SecretStr:
+        """The admin key.
+
+        Raises:
+            FixConfig: none is set, or it is plainly a key of another kind.
+        """
+        if self.admin_key is None:
+            raise FixConfig(
+                "OPENAI_ADMIN_KEY is not set: create an admin key in the organization's settings and put it in the "
+                "environment or in .env, or try `usage-pipeline demo`, which needs none."
+            )
+        return self.admin_key
+
+    def first_day(self, today: date | None = None) -> date:
+        """The first day to keep: the setting, else the first of the month eleven months back (a year is kept)."""
+        if self.start_date is not None:
+            return self.start_date
+        today = today or utc_now().date()
+        months = today.year * 12 + today.month - 1 - _MONTHS_KEPT
+        return date(months // 12, months % 12 + 1, 1)
+
+    @property
+    def lake_dir(self) -> Path:
+        """Folder of the Delta tables."""
+        return self.data_dir / "lake"
+
+    @property
+    def raw_dir(self) -> Path:
+        """Folder of the raw archive."""
+        return self.data_dir / "raw"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The published DuckDB file."""
+        return self.data_dir / "warehouse.duckdb"

@@ -1,0 +1,1 @@
+"""A synthetic organization that lives over virtual time, served by api/server.py."""
