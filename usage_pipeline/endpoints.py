@@ -60,6 +60,7 @@ class Endpoint:
     """One row of the table. `labels` are text fields that qualify a measure and belong to the grain.
 
     `droppable` lists dimensions the service may refuse for some windows, the first to give up first.
+    `known_extras` are undocumented fields seen live: kept in `extras` and no cause for a drift warning.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Endpoint:
     measures: tuple[Measure, ...]
     labels: tuple[Dimension, ...] = ()
     droppable: tuple[str, ...] = ()
+    known_extras: frozenset[str] = frozenset()
     page_limits: Mapping[BucketWidth, PageLimit] = field(default_factory=lambda: _USAGE_LIMITS)
 
     @property
@@ -274,6 +276,7 @@ _ROWS = (
         labels=(_CURRENCY, _QUANTITY_UNIT),
         # user_id together with project_id can be refused (documented); the project explains more of a bill.
         droppable=("user_id", "api_source", "api_key_id"),
+        known_extras=frozenset({"organization_id", "organization_name", "project_name", "user_email"}),
         page_limits=_COSTS_LIMITS,
     ),
 )

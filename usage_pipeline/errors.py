@@ -12,6 +12,7 @@
     |       +-- GroupingRefused           a dimension that cannot be grouped by in this window
     |       +-- HistoryExceeded           the window starts before what the service keeps
     +-- WarehouseBusy                  1  another writer kept winning: run again
+    +-- LakeUnwritable                 1  the disk or the folder refused a write: make room or mend its rights
     +-- LakeDamaged                    1  a file of the lake or the raw archive is missing or altered
     +-- CheckFailed                    3  data is there and a check on it does not hold
 
@@ -82,6 +83,10 @@ class HistoryExceeded(RequestRefused):
 
 class WarehouseBusy(UsagePipelineError):
     """Another writer kept changing the same window; nothing of this attempt was written."""
+
+
+class LakeUnwritable(UsagePipelineError):
+    """The disk or the folder refused a write; what was there before is unchanged."""
 
 
 class LakeDamaged(UsagePipelineError):

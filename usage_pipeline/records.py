@@ -1,6 +1,6 @@
 """The values that travel between the floors: what was received, and what it says.
 
-Put small frozen values shared by the wire, the lake and the sync here; no behaviour beyond what derives from their fields.
+Put small frozen values shared by the wire, the lake and the sync here; no behaviour beyond what derives from them.
 """
 
 import hashlib

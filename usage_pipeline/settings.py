@@ -25,7 +25,7 @@ _MONTHS_KEPT = 11  # the service keeps about a year (QUIRKS: reporting_lookback_
 
 
 class Settings(BaseSettings):
-    """What a run needs to know. The key is a SecretStr: it prints as stars and leaves only in the Authorization header."""
+    """What a run needs to know. The key is a SecretStr: it prints as stars, and goes only into the request header."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         """Read and check the settings.
 
         Raises:
-            FixConfig: a value is wrong or a USAGE_PIPELINE_ variable is not one of ours; never quotes a value of the key.
+            FixConfig: a value is wrong or a USAGE_PIPELINE_ variable is not one of ours; the key is never quoted.
         """
         known = {str(f.validation_alias) for f in cls.model_fields.values()}
         try:

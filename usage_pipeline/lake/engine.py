@@ -1,0 +1,66 @@
+"""DuckDB connections and the SQL text that reads Delta tables: the lake's door to its query engine.
+
+Put connection settings and generic statement building here; what is asked of the engine lives with the asker.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import pyarrow as pa
+
+_DUCKDB_TYPES = {
+    pa.string(): "varchar",
+    pa.bool_(): "boolean",
+    pa.int64(): "bigint",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp",
+}
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory connection that never reaches for the network and reads times as UTC."""
+    con = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    con.execute("set timezone = 'UTC'")
+    return con
+
+
+def identifier(name: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A quoted SQL string, for statements that take no parameters (views)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The DuckDB type of an Arrow type the lake uses."""
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f"{identifier(f.name)} {sql_type(f.type)}" for f in kind) + ")"
+    return _DUCKDB_TYPES[kind]
+
+
+def scan_sql(schema: pa.Schema, files: Sequence[str], *, leave_out: Iterable[str] = ()) -> str:
+    """A SELECT over exactly these Parquet files, with exactly the schema's columns.
+
+    The typed empty relation in front gives columns no file has yet, and makes a table without files readable.
+    """
+    hidden = set(leave_out)
+    shown = [(f.name, f.type) for f in schema if f.name not in hidden]
+    empty = ", ".join(f"null::{sql_type(kind)} as {identifier(name)}" for name, kind in shown)
+    select = f"select {empty} where false"
+    if not files:
+        return select
+    paths = ", ".join(literal(path) for path in files)
+    names = ", ".join(identifier(name) for name, _ in shown)
+    # The partition columns live in the folder names, not in the files: read them from there, as text.
+    scan = (
+        f"select * from read_parquet([{paths}], union_by_name = true, "  # noqa: S608
+        "hive_partitioning = true, hive_types_autocast = false)"
+    )
+    return f"select {names} from ({select} union all by name {scan})"  # noqa: S608

@@ -1,0 +1,149 @@
+"""The raw archive: every accepted response as received, append-only, durable before the lake changes.
+
+A landed file is zstd: one JSON line (what was asked, when, and each page's request, time, length and SHA-256), then
+the bodies. Put writing and reading of these files here; what the bodies say is models.py's.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from usage_pipeline.endpoints import BucketWidth
+from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.records import RawPage, WindowRead
+from usage_pipeline.windows import Window
+
+_FORMAT = 1
+_SUFFIX = ".json.zst"
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Landed:
+    """One landed file: the read it holds, without its buckets."""
+
+    path: Path
+    organization: str
+    endpoint: str
+    window: Window
+    bucket_width: BucketWidth
+    group_by: tuple[str, ...]
+    fetched_at: datetime
+    sync_id: str
+    recorded_at: datetime
+    notes: tuple[str, ...]
+    pages: list[RawPage]
+
+
+def land(root: Path, organization: str, sync_id: str, recorded_at: datetime, read: WindowRead) -> Path:
+    """Write a read's pages durably and return the file; it appears whole or not at all.
+
+    `recorded_at` is when the lake learnt of it: replay writes the same time into the ledgers.
+    """
+    header = {
+        "format": _FORMAT,
+        "organization": organization,
+        "endpoint": read.endpoint,
+        "window": [read.window.start_time, read.window.end_time],
+        "bucket_width": read.bucket_width,
+        "group_by": list(read.group_by),
+        "fetched_at": read.fetched_at.isoformat(),
+        "sync_id": sync_id,
+        "recorded_at": recorded_at.isoformat(),
+        "notes": list(read.notes),
+        "pages": [
+            {
+                "request": page.request,
+                "received_at": page.received_at.isoformat(),
+                "bytes": len(page.body),
+                "sha256": page.sha256,
+            }
+            for page in read.pages
+        ],
+    }
+    folder = root / organization / read.endpoint / read.fetched_at.strftime("%Y-%m")
+    folder.mkdir(parents=True, exist_ok=True)
+    # The asked window in the name keeps apart the reads of one sync that a grouping floor divided.
+    name = f"{read.fetched_at.strftime(_STAMP)}-{sync_id}-{read.window.start_time}{_SUFFIX}"
+    _write_durably(folder / name, json.dumps(header).encode() + b"\n", [page.body for page in read.pages])
+    return folder / name
+
+
+def _write_durably(path: Path, header: bytes, bodies: list[bytes]) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: after a power loss the file is whole or absent."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with pa.CompressedOutputStream(pa.OSFile(str(temporary), "wb"), "zstd") as out:
+            for chunk in (header, *bodies):
+                out.write(chunk)
+        _sync_to_disk(temporary)
+        temporary.rename(path)
+        _sync_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_to_disk(path: Path) -> None:
+    """Fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def landed_files(root: Path) -> Iterator[Path]:
+    """Every landed file, in the order the reads began."""
+    yield from sorted(root.glob(f"*/*/*/[!.]*{_SUFFIX}"), key=lambda path: (path.name, path.parts))
+
+
+def load(path: Path) -> Landed:
+    """Read a landed file back.
+
+    Raises:
+        LakeDamaged: the file is not what was written.
+    """
+    try:
+        with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+            content = stream.read()
+        head, _, bodies = content.partition(b"\n")
+        header = json.loads(head)
+        pages = _pages(path, header["pages"], bodies)
+    except (OSError, ValueError, KeyError, TypeError) as wrong:
+        raise LakeDamaged(
+            f"raw file {path} cannot be read ({type(wrong).__name__}): restore it from a backup."
+        ) from None
+    return Landed(
+        path=path,
+        organization=header["organization"],
+        endpoint=header["endpoint"],
+        window=Window.of_times(*header["window"]),
+        bucket_width=header["bucket_width"],
+        group_by=tuple(header["group_by"]),
+        fetched_at=datetime.fromisoformat(header["fetched_at"]).astimezone(UTC),
+        sync_id=header["sync_id"],
+        recorded_at=datetime.fromisoformat(header["recorded_at"]).astimezone(UTC),
+        notes=tuple(header["notes"]),
+        pages=pages,
+    )
+
+
+def _pages(path: Path, described: list[dict[str, Any]], bodies: bytes) -> list[RawPage]:
+    pages: list[RawPage] = []
+    start = 0
+    for entry in described:
+        body = bodies[start : start + entry["bytes"]]
+        start += entry["bytes"]
+        page = RawPage(request=entry["request"], received_at=datetime.fromisoformat(entry["received_at"]), body=body)
+        if page.sha256 != entry["sha256"]:
+            raise LakeDamaged(f"raw file {path} was altered: a page's SHA-256 differs; restore it from a backup.")
+        pages.append(page)
+    if start != len(bodies):
+        raise LakeDamaged(f"raw file {path} was altered: it is longer than it says; restore it from a backup.")
+    return pages

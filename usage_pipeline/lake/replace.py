@@ -1,0 +1,190 @@
+"""Replacing a window: compare, land, record restatements, commit, log; or change nothing at all.
+
+Put the order of these steps, and what happens when another writer or a crash comes between them, here.
+The commit of the endpoint's table is the moment of truth: ledger rows count only once its coverage row is there, and
+that row travels inside the commit, so that a killed writer's log entry is completed by the next one.
+"""
+
+import hashlib
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from usage_pipeline.errors import LakeUnwritable, WarehouseBusy
+from usage_pipeline.lake.diff import Changes, compare
+from usage_pipeline.lake.ledger import DayState, day_states, naive, record_sync, recover, to_note
+from usage_pipeline.lake.schemas import storage_parts
+from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable
+from usage_pipeline.lake.tables import Content
+
+_ATTEMPTS = 12
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """Which days to write, which to log, on what version of the table."""
+
+    at: DeltaTable
+    states: Mapping[date, DayState]
+    to_write: frozenset[date]
+    to_log: frozenset[date]
+
+
+def replace_window(
+    lake: Lake, content: Content, sync_id: str, recorded_at: datetime, land: Callable[[], Path] | None = None
+) -> dict[str, Any]:
+    """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
+
+    Days whose content hash is the stored one are not written; nor are days that a read begun later has already
+    replaced (so backfills and daily runs commute). `land` writes the raw pages, is called only when something
+    is new, and not given by replay, which reads them. Outcome is `replaced` or `unchanged`.
+
+    Raises:
+        WarehouseBusy: other writers won every attempt; nothing was changed.
+        LakeUnwritable: the disk or folder refused; nothing was changed.
+    """
+    landed: Path | None = None
+    table = lake.usage(content.endpoint)
+    for attempt in range(_ATTEMPTS):
+        decision = _decide(lake, table, content)
+        if not decision.to_log:
+            row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
+            record_sync(lake, row)
+            return row
+        try:
+            landed = landed or (land() if land else None)
+            row = _commit(lake, table, content, sync_id, recorded_at, decision)
+        except CommitConflict:
+            _log.info("%s %s: another writer was first, comparing again", content.endpoint.name, content.window)
+            time.sleep(random.uniform(0.01, 0.05) * 2 ** min(attempt, 5))  # noqa: S311 - spreads writers, no secret
+        except Exception as refused:
+            # An interrupt is no Exception: it may come just after the commit, which then needs its raw file.
+            _discard(landed)
+            if isinstance(refused, OSError | DeltaError):
+                raise LakeUnwritable(
+                    f"{content.endpoint.name} {content.window}: {refused}; nothing changed."
+                ) from refused
+            raise
+        else:
+            record_sync(lake, row)
+            return row
+    _discard(landed)
+    raise WarehouseBusy(
+        f"{content.endpoint.name} {content.window}: other writers kept changing the same days; run the sync again."
+    )
+
+
+def _discard(landed: Path | None) -> None:
+    """Take back a raw file whose content never reached the lake."""
+    if landed is not None:
+        landed.unlink(missing_ok=True)
+
+
+def _decide(lake: Lake, table: LakeTable, content: Content) -> _Decision:
+    """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts."""
+    at = table.create()
+    recover(lake, [at])
+    fetched_at = content.read.fetched_at
+    states = day_states(lake, content.organization, content.endpoint.name, content.window, as_of=fetched_at)
+    to_log = {
+        day
+        for day, new in content.days.items()
+        if day not in states or (states[day].changed_at <= fetched_at and states[day].content_hash != new.content_hash)
+    }
+    to_write = {day for day in to_log if day in states or content.days[day].rows}
+    return _Decision(at, states, frozenset(to_write), frozenset(to_log))
+
+
+def _commit(
+    lake: Lake, table: LakeTable, content: Content, sync_id: str, recorded_at: datetime, decision: _Decision
+) -> dict[str, Any]:
+    """Restatements first (they count only with their coverage row), then the table; returns the coverage row."""
+    commit_id = uuid.uuid4().hex
+    new_rows = content.rows_of(decision.to_write)
+    parts = storage_parts(decision.to_write)
+    changes = Changes.none()
+    if decision.to_write:
+        changes = compare(
+            content.endpoint,
+            content.organization,
+            new_rows=new_rows,
+            old_files=table.files(decision.at, {(content.organization, part) for part in parts}),
+            days=decision.to_write,
+            known=decision.states,
+            labels={"recorded_at": naive(recorded_at), "sync_id": sync_id, "commit_id": commit_id},
+        )
+    row = _log_row(content, sync_id, recorded_at, "replaced", decision.to_log, changes, commit_id=commit_id)
+    if changes.restatements.num_rows:
+        lake.restatements.append(changes.restatements)
+    if decision.to_write:
+        table.replace(
+            decision.at,
+            new_rows,
+            organization=content.organization,
+            days=decision.to_write,
+            parts=parts,
+            note=to_note(row),
+        )
+    return row
+
+
+def _log_row(
+    content: Content,
+    sync_id: str,
+    recorded_at: datetime,
+    outcome: str,
+    logged_days: Collection[date],
+    changes: Changes,
+    *,
+    commit_id: str | None = None,
+) -> dict[str, Any]:
+    """The coverage log row of this read; `days` lists only days whose content is new."""
+    read = content.read
+    return {
+        "organization": content.organization,
+        "endpoint": content.endpoint.name,
+        "sync_id": sync_id,
+        "commit_id": commit_id or uuid.uuid4().hex,
+        "outcome": outcome,
+        "window_start": naive(read.window.start),
+        "window_end": naive(read.window.end),
+        "bucket_width": read.bucket_width,
+        "group_by": list(read.group_by),
+        "fetched_at": naive(read.fetched_at),
+        "committed_at": naive(recorded_at),
+        "buckets": len(read.buckets),
+        "rows": content.table.num_rows,
+        "inserted": changes.inserted,
+        "updated": changes.updated,
+        "deleted": changes.deleted,
+        "restated": changes.restated,
+        "pages": len(read.pages),
+        "requests": read.requests,
+        "retries": read.retries,
+        "bytes": sum(len(page.body) for page in read.pages),
+        "content_hash": _window_hash(content),
+        "notes": list(read.notes),
+        "drift": list(content.drift),
+        "days": [
+            {"date": day, "rows": content.days[day].rows, "content_hash": content.days[day].content_hash}
+            for day in sorted(logged_days)
+        ],
+    }
+
+
+def _window_hash(content: Content) -> str:
+    """One hash for the window, from its days' hashes."""
+    digest = hashlib.sha256()
+    for day, held in sorted(content.days.items()):
+        digest.update(f"{day}:{held.content_hash};".encode())
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""One consistent version of every table, and the relations a reader sees of it.
+
+Put pinning and the readers' view of usage and meta tables here; writing the published file is catalog.py's.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import date
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.engine import connect
+from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, recover
+from usage_pipeline.lake.schemas import PART, columns, storage_parts
+from usage_pipeline.lake.store import Lake, LakeTable
+
+_TRIES = 50
+
+# A restatement counts only when the commit it belongs to was made.
+_RESTATEMENTS = "select r.* from ({scan}) r semi join ({log}) l on r.commit_id = l.commit_id"
+_COVERAGE = """
+select organization, endpoint, date,
+    arg_max(bucket_width, fetched_at) as bucket_width,
+    arg_max(rows, fetched_at) as rows,
+    arg_max(content_hash, fetched_at) as content_hash,
+    max(fetched_at) as changed_at,
+    count(*) as versions
+from (
+    select organization, endpoint, bucket_width, fetched_at, unnest(days, recursive := true)
+    from (select * exclude (rows, content_hash) from ({log}))
+)
+group by all
+"""
+_COVERAGE_COLUMNS = {
+    "organization": "Label of the organization.",
+    "endpoint": "Endpoint read.",
+    "date": "UTC day that is known; a day that is absent here was never read.",
+    "bucket_width": "Bucket width the day is held at.",
+    "rows": "Rows of the day; 0 is a day known to be empty.",
+    "content_hash": "SHA-256 of the day's rows.",
+    "changed_at": "When the read began that brought this content, UTC.",
+    "versions": "How many different contents the day has had.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """A table of the published file: schema, name, the query behind it and what people read about it."""
+
+    schema: str
+    name: str
+    sql: str
+    comment: str
+    column_comments: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A table at one version (None: nothing was ever written)."""
+
+    table: LakeTable
+    at: DeltaTable | None
+
+    def scan(self, parts: Collection[tuple[str, str]] | None = None, *, leave_out: Collection[str] = ()) -> str:
+        """SQL that reads this version's files."""
+        return self.table.scan(self.at, parts, leave_out=leave_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Versions of all usage and meta tables that belong together."""
+
+    usage: dict[str, Pinned]
+    sync_log: Pinned
+    restatements: Pinned
+
+    def log_sql(self) -> str:
+        """The coverage log, each commit once."""
+        return SYNC_LOG_ONCE.format(scan=self.sync_log.scan())
+
+    def coverage_sql(self) -> str:
+        """The known days of every endpoint."""
+        return _COVERAGE.format(log=self.log_sql())
+
+    def coverage(self) -> pa.Table:
+        """The known days as a table: organization, endpoint, date, bucket_width, rows, content_hash and times."""
+        with connect() as con:
+            covered: pa.Table = con.sql(self.coverage_sql()).to_arrow_table()
+        return covered
+
+    def relations(self) -> list[Relation]:
+        """What the published file shows of usage and meta."""
+        shown = [_usage_relation(name, pinned.scan(leave_out=[PART])) for name, pinned in self.usage.items()]
+        log = self.log_sql()
+        shown.append(Relation(schema="meta", name="sync_log", sql=log, comment="One row per window read and accepted."))
+        shown.append(
+            Relation(
+                schema="meta",
+                name="restatements",
+                sql=_RESTATEMENTS.format(scan=self.restatements.scan(), log=log),
+                comment="Rows that changed in days read before; was_provisional: their bucket was still open.",
+            )
+        )
+        shown.append(
+            Relation(
+                schema="meta",
+                name="coverage",
+                sql=self.coverage_sql(),
+                comment="One row per known endpoint and day.",
+                column_comments=_COVERAGE_COLUMNS,
+            )
+        )
+        return shown
+
+    def usage_relations(self, organization: str, days: Collection[date]) -> list[Relation]:
+        """The usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
+        parts = {(organization, part) for part in storage_parts(days)}
+        return [
+            _usage_relation(
+                name,
+                f"select * from ({pinned.scan(parts, leave_out=[PART])}) "  # noqa: S608 - own file list
+                "semi join wanted using (organization, date)",
+            )
+            for name, pinned in self.usage.items()
+        ]
+
+
+def _usage_relation(name: str, sql: str) -> Relation:
+    endpoint = ENDPOINTS[name]
+    return Relation(
+        schema="usage",
+        name=name,
+        sql=sql,
+        comment=endpoint.description,
+        column_comments={column: text for column, _, text in columns(endpoint)},
+    )
+
+
+def take_snapshot(lake: Lake) -> Snapshot:
+    """Pin every table so that the coverage log describes exactly the pinned usage versions.
+
+    Raises:
+        WarehouseBusy: writers never left a moment between two commits.
+    """
+    for _ in range(_TRIES):
+        usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
+        recover(lake, [pinned.at for pinned in usage.values() if pinned.at is not None])
+        snapshot = Snapshot(
+            usage, Pinned(lake.sync_log, lake.sync_log.open()), Pinned(lake.restatements, lake.restatements.open())
+        )
+        if all(_is_newest(pinned) for pinned in usage.values()):
+            return snapshot
+    raise WarehouseBusy("the lake changed at every attempt to read one version of it; run again when syncs are done.")
+
+
+def _is_newest(pinned: Pinned) -> bool:
+    newest = pinned.table.open()
+    if newest is None or pinned.at is None:
+        return newest is None and pinned.at is None
+    return bool(newest.version() == pinned.at.version())

@@ -1,0 +1,184 @@
+"""Delta tables: the lake's door to delta-rs.
+
+Put opening, reading, appending and replacing here; what rows mean lives in tables.py, ledger.py and the marts.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.lake.engine import literal, scan_sql
+from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
+
+_COMMIT_KEY = "usage_pipeline"
+_WRITER = WriterProperties(compression="ZSTD")
+_COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
+_HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
+
+CommitConflict = CommitFailedError
+
+
+@dataclass(frozen=True, slots=True)
+class LakeTable:
+    """One Delta table of the lake, by its place and schema; it may not exist yet."""
+
+    path: Path
+    schema: pa.Schema
+    partition_by: tuple[str, ...] = ()
+
+    def open(self) -> DeltaTable | None:
+        """The newest version, or None where nothing was ever written."""
+        try:
+            return DeltaTable(self.path)
+        except TableNotFoundError:
+            return None
+
+    def create(self) -> DeltaTable:
+        """The newest version of the table, created empty where it does not exist; safe against another creator."""
+        found = self.open()
+        if found is not None:
+            return found
+        try:
+            DeltaTable.create(self.path, self.schema, mode="ignore", partition_by=list(self.partition_by) or None)
+        except (CommitFailedError, DeltaError):
+            if self.open() is None:
+                raise
+        return DeltaTable(self.path)
+
+    def files(self, at: DeltaTable | None, parts: Collection[tuple[str, str]] | None = None) -> list[str]:
+        """Absolute paths of a version's data files; with `parts`, only those (organization, part) pairs."""
+        if at is None:
+            return []
+        root = self.path.resolve()
+        actions = pa.table(at.get_add_actions(flatten=True))
+        if parts is None:
+            return sorted(str(root / path) for path in actions["path"].to_pylist())
+        rows = actions.select(["path", "partition.organization", "partition.part"]).to_pylist()
+        return sorted(
+            str(root / row["path"]) for row in rows if (row["partition.organization"], row["partition.part"]) in parts
+        )
+
+    def scan(
+        self,
+        at: DeltaTable | None,
+        parts: Collection[tuple[str, str]] | None = None,
+        *,
+        leave_out: Collection[str] = (),
+    ) -> str:
+        """SQL that reads a version's files (those of the parts) as the table's schema."""
+        return scan_sql(self.schema, self.files(at, parts), leave_out=leave_out)
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows in one commit; appends of several writers never conflict."""
+        write_deltalake(self.create(), rows, mode="append", schema_mode="merge", writer_properties=_WRITER)
+
+    def replace(
+        self,
+        at: DeltaTable,
+        rows: pa.Table,
+        *,
+        organization: str,
+        days: Collection[date],
+        parts: Collection[str],
+        note: Any,
+    ) -> None:
+        """Replace the days of one organization by these rows in one commit.
+
+        Args:
+            at: the version the change was decided on; a later change of the same files refuses the commit.
+            rows: all rows of the days; rows outside are refused by delta-rs.
+            organization: whose days.
+            days: the days replaced, those without rows included.
+            parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict.
+            note: JSON-able value stored with the commit.
+
+        Raises:
+            CommitConflict: another writer was first; nothing was written.
+        """
+        predicate = " and ".join(
+            [
+                f"organization = {literal(organization)}",
+                "part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")",
+                "date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")",
+            ]
+        )
+        write_deltalake(
+            at,
+            rows,
+            mode="overwrite",
+            predicate=predicate,
+            partition_by=list(self.partition_by),
+            schema_mode="merge",
+            writer_properties=_WRITER,
+            commit_properties=CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(note)}),
+        )
+
+    def overwrite(self, rows: pa.Table) -> None:
+        """Replace the whole content in one commit (used by replay)."""
+        write_deltalake(
+            self.create(),
+            rows,
+            mode="overwrite",
+            partition_by=list(self.partition_by) or None,
+            schema_mode="overwrite",
+            writer_properties=_WRITER,
+        )
+
+    def compact(self) -> None:
+        """Join the small files of a ledger; another writer's commit in between is no harm, the next run tries again."""
+        table = self.open()
+        if table is None or len(self.files(table)) <= _COMPACT_ABOVE:
+            return
+        try:
+            table.optimize.compact(writer_properties=_WRITER)
+        except CommitFailedError:
+            return
+
+
+def commit_notes(table: DeltaTable) -> Iterator[Any]:
+    """Notes of the newest commits made by `replace`, newest first."""
+    for commit in table.history(_HISTORY):
+        if _COMMIT_KEY in commit:
+            yield json.loads(commit[_COMMIT_KEY])
+
+
+class Lake:
+    """The tables under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def usage(self, endpoint: Endpoint) -> LakeTable:
+        """An endpoint's table."""
+        return LakeTable(self.root / "usage" / endpoint.name, usage_schema(endpoint), tuple(PARTITION_BY))
+
+    def mart(self, name: str, schema: pa.Schema) -> LakeTable:
+        """A mart's table; `schema` is that of its query and the storage partition."""
+        return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY))
+
+    @property
+    def sync_log(self) -> LakeTable:
+        """One row per window read and accepted."""
+        return LakeTable(self.root / "meta" / "sync_log", SYNC_LOG)
+
+    @property
+    def restatements(self) -> LakeTable:
+        """One row per changed row of a day that was known before."""
+        return LakeTable(self.root / "meta" / "restatements", RESTATEMENTS)
+
+    @property
+    def mart_log(self) -> LakeTable:
+        """One row per build of a mart."""
+        return LakeTable(self.root / "meta" / "mart_log", MART_LOG)
+
+    def usage_tables(self) -> dict[str, LakeTable]:
+        """Every endpoint's table by name."""
+        return {name: self.usage(endpoint) for name, endpoint in ENDPOINTS.items()}

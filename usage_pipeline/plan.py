@@ -1,0 +1,49 @@
+"""What to read: which days are due for an endpoint, and the window a person or a schedule asked for.
+
+Put decisions by date here; reading is sync.py's.
+"""
+
+from datetime import date, datetime, timedelta
+
+from usage_pipeline.endpoints import Endpoint
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.ledger import day_states
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.settings import Settings
+from usage_pipeline.windows import Window, day_runs
+
+
+def asked_window(since: date, until: date | None, now: datetime) -> Window:
+    """The window of days `[since, until)`, today included where no end is given; never past today.
+
+    Raises:
+        FixConfig: the window is empty or lies in the future.
+    """
+    tomorrow = now.date() + timedelta(days=1)
+    if since >= tomorrow:
+        raise FixConfig(f"{since} is in the future: the newest day that can be read is today, {now.date()} (UTC).")
+    return Window.of_days(since, min(until or tomorrow, tomorrow))
+
+
+def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) -> list[date]:
+    """Days to read without being told: unknown ones, the lookback, and those not yet checked at the lookback's age.
+
+    The last kind is what a host that was off left behind: a day last read while young may have changed since.
+    """
+    today = now.date()
+    first = settings.first_day(today)
+    if first > today:
+        raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
+    lookback = timedelta(days=max(settings.lookback_days, 1))
+    everything = Window.of_days(first, today + timedelta(days=1))
+    known = day_states(lake, settings.organization, endpoint.name, everything)
+    return [
+        day
+        for day in everything.dates()
+        if day not in known or day >= today - lookback or known[day].checked_at.date() < day + lookback
+    ]
+
+
+def due_windows(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) -> list[Window]:
+    """The due days as the fewest windows."""
+    return day_runs(due_days(settings, lake, endpoint, now))

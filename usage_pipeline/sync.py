@@ -1,0 +1,187 @@
+"""The work, without an orchestrator: read windows of endpoints, replace them in the lake, refresh the warehouse.
+
+Put the flow from client to lake here; commands and assets call it. One endpoint's failure never stops another.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from usage_pipeline.api.client import UsageClient
+from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.errors import FixConfig, UsagePipelineError
+from usage_pipeline.lake.landing import land
+from usage_pipeline.lake.locks import REPLAY_LOCK, shared
+from usage_pipeline.lake.replace import replace_window
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.tables import normalize
+from usage_pipeline.plan import due_windows
+from usage_pipeline.records import WindowRead
+from usage_pipeline.settings import Settings
+from usage_pipeline.warehouse import Refresh, refresh
+from usage_pipeline.windows import Window, utc_now
+
+_log = logging.getLogger(__name__)
+
+ClientFactory = Callable[[Settings], UsageClient]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointSync:
+    """How one endpoint fared: its coverage log rows, or the error that left it unchanged."""
+
+    endpoint: str
+    windows: tuple[Window, ...]
+    rows: tuple[dict[str, Any], ...] = ()
+    error: UsagePipelineError | None = None
+    seconds: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """`failed`, `replaced` (something was new) or `unchanged`."""
+        if self.error is not None:
+            return "failed"
+        return "replaced" if any(row["outcome"] == "replaced" for row in self.rows) else "unchanged"
+
+    def total(self, name: str) -> int:
+        """The sum of a count (rows, inserted, updated, deleted, restated, pages, requests, retries, bytes, buckets)."""
+        return sum(row[name] for row in self.rows)
+
+    def notes(self, name: str) -> list[str]:
+        """The distinct `notes` or `drift` of all windows."""
+        return list(dict.fromkeys(note for row in self.rows for note in row[name]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncReport:
+    """A whole sync: every endpoint, and the refresh that followed."""
+
+    sync_id: str
+    endpoints: list[EndpointSync] = field(default_factory=list)
+    refreshed: Refresh | None = None
+
+    @property
+    def failed(self) -> list[EndpointSync]:
+        """The endpoints that failed."""
+        return [done for done in self.endpoints if done.error is not None]
+
+
+def choose_endpoints(names: Sequence[str] | None) -> list[Endpoint]:
+    """The named rows of the table, or all.
+
+    Raises:
+        FixConfig: a name is not in the table.
+    """
+    if not names:
+        return list(ENDPOINTS.values())
+    for name in names:
+        if name not in ENDPOINTS:
+            raise FixConfig(f"there is no endpoint {name!r}: the endpoints are {', '.join(ENDPOINTS)}.")
+    return [ENDPOINTS[name] for name in dict.fromkeys(names)]
+
+
+def new_sync_id(now: datetime) -> str:
+    """A name for one sync that sorts by time and no two syncs share."""
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def make_client(settings: Settings) -> UsageClient:
+    """The client of the configured service."""
+    return UsageClient(base_url=settings.base_url, key=settings.require_key())
+
+
+def sync(
+    settings: Settings,
+    endpoints: Sequence[Endpoint],
+    window: Window | None = None,
+    *,
+    on_done: Callable[[EndpointSync], None] | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    client_factory: ClientFactory = make_client,
+) -> SyncReport:
+    """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
+
+    Errors of an endpoint are in the report; the refresh happens for what succeeded.
+
+    Raises:
+        FixConfig: settings do not allow to begin (no key, nothing written).
+        WarehouseBusy: the refresh could not get its turn; the lake is up to date.
+    """
+    client = client_factory(settings)
+    now = clock()
+    sync_id = new_sync_id(now)
+    done = asyncio.run(_sync_all(settings, client, endpoints, window, now, sync_id, on_done))
+    has_news = any(one.rows for one in done)
+    return SyncReport(sync_id=sync_id, endpoints=done, refreshed=refresh(settings) if has_news else None)
+
+
+async def _sync_all(
+    settings: Settings,
+    client: UsageClient,
+    endpoints: Iterable[Endpoint],
+    window: Window | None,
+    now: datetime,
+    sync_id: str,
+    on_done: Callable[[EndpointSync], None] | None,
+) -> list[EndpointSync]:
+    async with client:
+        syncs = (sync_endpoint(settings, client, endpoint, window, now, sync_id, on_done) for endpoint in endpoints)
+        return list(await asyncio.gather(*syncs))
+
+
+async def sync_endpoint(
+    settings: Settings,
+    client: UsageClient,
+    endpoint: Endpoint,
+    window: Window | None,
+    now: datetime,
+    sync_id: str,
+    on_done: Callable[[EndpointSync], None] | None = None,
+) -> EndpointSync:
+    """Read and replace one endpoint; what goes wrong on purpose becomes the result's error, not an exception."""
+    began = time.monotonic()
+    lake = Lake(settings.lake_dir)
+    width = endpoint.width_for(settings.bucket_width)
+    windows: tuple[Window, ...] = ()
+    rows: list[dict[str, Any]] = []
+    error: UsagePipelineError | None = None
+    try:
+        windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
+        # Every window is read and proven before the first is written: a failed read leaves all as it was.
+        found = await asyncio.gather(*(client.read_finest(endpoint, one, bucket_width=width) for one in windows))
+        for read in (read for reads in found for read in reads):
+            rows += [await asyncio.to_thread(_store, settings, lake, endpoint, read, sync_id)]
+    except UsagePipelineError as wrong:
+        error = wrong
+    except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
+        _log.exception("%s: unexpected failure", endpoint.name)
+        error = UsagePipelineError(f"{endpoint.name}: unexpected {type(bug).__name__}: {bug}. Please report it.")
+    done = EndpointSync(
+        endpoint=endpoint.name,
+        windows=windows,
+        rows=tuple(rows),
+        error=error,
+        seconds=time.monotonic() - began,
+    )
+    if on_done is not None:
+        on_done(done)
+    return done
+
+
+def _store(settings: Settings, lake: Lake, endpoint: Endpoint, read: WindowRead, sync_id: str) -> dict[str, Any]:
+    """Normalize a read and make the lake hold it; a replay that is adopting its result goes first."""
+    content = normalize(endpoint, settings.organization, read)
+    recorded_at = utc_now()
+    with shared(settings.data_dir / REPLAY_LOCK):
+        return replace_window(
+            lake,
+            content,
+            sync_id,
+            recorded_at,
+            land=lambda: land(settings.raw_dir, settings.organization, sync_id, recorded_at, read),
+        )

@@ -1,0 +1,46 @@
+"""The warehouse people query, brought up to date from the lake: marts, then the published file, as one step.
+
+Put what must happen together under the warehouse's lock here; how marts and the file are made is on the floor below.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from usage_pipeline.lake.catalog import publish
+from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
+from usage_pipeline.lake.snapshot import take_snapshot
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
+from usage_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refresh:
+    """What a refresh did: the marts' builds and the published file."""
+
+    builds: list[MartBuild]
+    path: Path
+
+
+def refresh(settings: Settings, marts: Iterable[str] | None = None) -> Refresh:
+    """Build the marts that are out of date (all, or the named ones) and publish one consistent version.
+
+    Naming marts limits which are built first and reported; the published file still gets every mart up to date,
+    for a reader must never see marts and usage of different versions.
+
+    Raises:
+        WarehouseBusy: another process kept building, or writers never paused.
+    """
+    lake = Lake(settings.lake_dir)
+    with exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        snapshot = take_snapshot(lake)
+        builds = build_marts(lake, snapshot)
+        lake.sync_log.compact()
+        lake.restatements.compact()
+        lake.mart_log.compact()
+        publish(settings.warehouse_path, [*snapshot.relations(), *mart_relations(lake)])
+    named = set(marts) if marts is not None else None
+    return Refresh(
+        builds=[build for build in builds if named is None or build.mart in named], path=settings.warehouse_path
+    )
