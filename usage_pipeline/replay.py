@@ -14,7 +14,7 @@ import pyarrow as pa
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
-from usage_pipeline.lake.engine import connect
+from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.landing import Landed, landed_files, load
 from usage_pipeline.lake.locks import REPLAY_LOCK, exclusive
 from usage_pipeline.lake.replace import replace_window
@@ -122,7 +122,7 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
 
 def _content(table: LakeTable) -> pa.Table:
     at = table.open()
-    with connect() as con:
+    with session() as con:
         rows: pa.Table = con.sql(table.scan(at)).to_arrow_table()
     return rows
 
@@ -130,7 +130,7 @@ def _content(table: LakeTable) -> pa.Table:
 def _unchanged_reads(lake: Lake) -> pa.Table:
     """Coverage rows of reads that found nothing new: when a day was last checked is not in raw."""
     at = lake.sync_log.open()
-    with connect() as con:
+    with session() as con:
         rows: pa.Table = con.sql(
             f"select * from ({lake.sync_log.scan(at)}) where outcome = 'unchanged'"  # noqa: S608 - own file list
         ).to_arrow_table()

@@ -44,3 +44,14 @@ def refresh(settings: Settings, marts: Iterable[str] | None = None) -> Refresh:
     return Refresh(
         builds=[build for build in builds if named is None or build.mart in named], path=settings.warehouse_path
     )
+
+
+def build_mart(settings: Settings, name: str) -> MartBuild:
+    """Bring one mart, and what it reads, up to date; readers see it with the next refresh.
+
+    Raises:
+        WarehouseBusy: another process kept building, or writers never paused.
+    """
+    lake = Lake(settings.lake_dir)
+    with exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        return next(build for build in build_marts(lake, take_snapshot(lake), [name]) if build.mart == name)

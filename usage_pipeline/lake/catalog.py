@@ -1,6 +1,6 @@
 """The published DuckDB file: views pinned to exact files, built beside the old one and renamed over it.
 
-Put writing and opening of the published file here; which relations it shows is decided by snapshot.py and the marts.
+Put writing of the published file here; reading it is query.py's, what it shows is decided by snapshot.py and marts.
 """
 
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import duckdb
 
-from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.engine import connect, identifier, literal
 from usage_pipeline.lake.snapshot import Relation
 
@@ -34,8 +33,10 @@ def publish(path: Path, relations: Iterable[Relation]) -> None:
         with connect() as con:
             con.execute(f"attach {literal(str(temporary))} as published (storage_version {literal(_STORAGE_VERSION)})")
             con.execute("use published")
+            con.begin()  # one write of the file instead of one per statement
             create_views(con, shown)
             _comment(con, shown)
+            con.commit()
             con.execute("use memory")
             con.execute("detach published")
         handle = os.open(temporary, os.O_RDONLY)
@@ -55,19 +56,3 @@ def _comment(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) -> N
         con.execute(f"comment on view {name} is {literal(relation.comment)}")
         for column, text in relation.column_comments.items():
             con.execute(f"comment on column {name}.{identifier(column)} is {literal(text)}")
-
-
-def open_published(path: Path, lake_root: Path) -> duckdb.DuckDBPyConnection:
-    """The published file, read-only, in a connection that can read the lake's files and nothing else.
-
-    Raises:
-        FixConfig: nothing was published yet.
-    """
-    if not path.exists():
-        raise FixConfig(f"{path} does not exist yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
-    con = duckdb.connect(str(path), read_only=True, config={"autoinstall_known_extensions": "false"})
-    con.execute("set timezone = 'UTC'")
-    con.execute(f"set allowed_directories = [{literal(str(lake_root.resolve()))}]")
-    con.execute("set enable_external_access = false")
-    con.execute("set lock_configuration = true")
-    return con

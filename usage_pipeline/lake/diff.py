@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from usage_pipeline.endpoints import Endpoint
-from usage_pipeline.lake.engine import connect, identifier, scan_sql
+from usage_pipeline.lake.engine import identifier, scan_sql, session
 from usage_pipeline.lake.ledger import DayState, naive
 from usage_pipeline.lake.schemas import PART, RESTATEMENTS, usage_schema
 
@@ -81,7 +81,7 @@ def compare(
         known: state of the days read before; changes in other days are first loads, not restatements.
         labels: `recorded_at`, `sync_id` and `commit_id` to write beside each change.
     """
-    with connect() as con:
+    with session() as con:
         _load(con, endpoint, organization, new_rows, old_files, days, known)
         found: pa.Table = con.sql(
             _statement(endpoint), params={"organization": organization, "endpoint": endpoint.name, **labels}

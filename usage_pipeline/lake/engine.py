@@ -3,7 +3,9 @@
 Put connection settings and generic statement building here; what is asked of the engine lives with the asker.
 """
 
+import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -18,10 +20,24 @@ _DUCKDB_TYPES = {
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory connection that never reaches for the network and reads times as UTC."""
+    """An in-memory database of its own that never reaches for the network and reads times as UTC."""
     con = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
-    con.execute("set timezone = 'UTC'")
+    con.execute("set global timezone = 'UTC'")
     return con
+
+
+def session() -> duckdb.DuckDBPyConnection:
+    """A connection for queries that create nothing but temporary tables: opening one costs next to nothing.
+
+    All sessions share one database; a new database for each question would cost more than most questions.
+    """
+    return _shared(os.getpid()).cursor()
+
+
+@cache
+def _shared(_pid: int) -> duckdb.DuckDBPyConnection:
+    """The shared database; a forked process makes its own."""
+    return connect()
 
 
 def identifier(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from usage_pipeline.lake.engine import connect
+from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.store import Lake, commit_notes
 from usage_pipeline.windows import Window
@@ -32,6 +32,7 @@ contents as (
 select
     c.date,
     arg_max(c.content_hash, c.fetched_at) as content_hash,
+    arg_max(c.rows, c.fetched_at) as rows,
     max(c.fetched_at) as changed_at,
     (
         select max(m.fetched_at) from mine m
@@ -45,9 +46,10 @@ group by c.date
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DayState:
-    """What the lake holds of a day: its content hash, when that content was fetched, when it was last checked."""
+    """What the lake holds of a day: its content hash and rows, when they were fetched, when they were last checked."""
 
     content_hash: str
+    rows: int
     changed_at: datetime
     checked_at: datetime
 
@@ -63,7 +65,7 @@ def day_states(
     if found is None:
         return {}
     log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(found))
-    with connect() as con:
+    with session() as con:
         rows = con.execute(
             _DAY_STATES.format(log=log),
             {
@@ -77,10 +79,11 @@ def day_states(
     return {
         day: DayState(
             content_hash=content_hash,
+            rows=rows_of_day,
             changed_at=changed_at.replace(tzinfo=UTC),
             checked_at=(checked_at or changed_at).replace(tzinfo=UTC),
         )
-        for day, content_hash, changed_at, checked_at in rows
+        for day, content_hash, rows_of_day, changed_at, checked_at in rows
     }
 
 
@@ -107,7 +110,7 @@ def _known_commits(lake: Lake) -> set[str]:
     found = lake.sync_log.open()
     if found is None:
         return set()
-    with connect() as con:
+    with session() as con:
         rows = con.execute(f"select commit_id from ({lake.sync_log.scan(found)})")  # noqa: S608
         return {commit_id for (commit_id,) in rows.fetchall()}
 

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import WarehouseBusy
-from usage_pipeline.lake.engine import connect
+from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, recover
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -87,7 +87,7 @@ class Snapshot:
 
     def coverage(self) -> pa.Table:
         """The known days as a table: organization, endpoint, date, bucket_width, rows, content_hash and times."""
-        with connect() as con:
+        with session() as con:
             covered: pa.Table = con.sql(self.coverage_sql()).to_arrow_table()
         return covered
 

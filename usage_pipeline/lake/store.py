@@ -21,7 +21,10 @@ from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SY
 _COMMIT_KEY = "usage_pipeline"
 _WRITER = WriterProperties(compression="ZSTD")
 _COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
+_APPEND_TRIES = 10
 _HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
+
+_FRESH_START = "fresh start"
 
 CommitConflict = CommitFailedError
 
@@ -77,7 +80,16 @@ class LakeTable:
         return scan_sql(self.schema, self.files(at, parts), leave_out=leave_out)
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows in one commit; appends of several writers never conflict."""
+        """Add rows in one commit; appends of several writers conflict only where one of them created the table."""
+        for _ in range(_APPEND_TRIES - 1):
+            try:
+                self._append(rows)
+            except CommitFailedError:
+                continue
+            return
+        self._append(rows)
+
+    def _append(self, rows: pa.Table) -> None:
         write_deltalake(self.create(), rows, mode="append", schema_mode="merge", writer_properties=_WRITER)
 
     def replace(
@@ -122,7 +134,7 @@ class LakeTable:
         )
 
     def overwrite(self, rows: pa.Table) -> None:
-        """Replace the whole content in one commit (used by replay)."""
+        """Replace the whole content in one commit; what earlier commits noted no longer describes it."""
         write_deltalake(
             self.create(),
             rows,
@@ -130,6 +142,7 @@ class LakeTable:
             partition_by=list(self.partition_by) or None,
             schema_mode="overwrite",
             writer_properties=_WRITER,
+            commit_properties=CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(_FRESH_START)}),
         )
 
     def compact(self) -> None:
@@ -144,10 +157,13 @@ class LakeTable:
 
 
 def commit_notes(table: DeltaTable) -> Iterator[Any]:
-    """Notes of the newest commits made by `replace`, newest first."""
+    """Notes of the newest commits made by `replace` since the last `overwrite`, newest first."""
     for commit in table.history(_HISTORY):
         if _COMMIT_KEY in commit:
-            yield json.loads(commit[_COMMIT_KEY])
+            note = json.loads(commit[_COMMIT_KEY])
+            if note == _FRESH_START:
+                return
+            yield note
 
 
 class Lake:

@@ -8,19 +8,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 import pyarrow as pa
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
-from usage_pipeline.lake.engine import connect, identifier, scan_sql
+from usage_pipeline.lake.engine import connect, identifier, scan_sql, session
 from usage_pipeline.lake.ledger import naive
 from usage_pipeline.lake.schemas import MART_LOG, PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.registry import Mart, load_marts
-from usage_pipeline.windows import utc_now
+from usage_pipeline.windows import Window, utc_now
 
 _MART_DAYS = """
 select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint
@@ -89,7 +90,7 @@ def _built(lake: Lake) -> Fingerprints:
     table = lake.mart_log.open()
     found: Fingerprints = defaultdict(dict)
     if table is not None:
-        with connect() as con:
+        with session() as con:
             rows = con.execute(_MART_DAYS.format(log=lake.mart_log.scan(table))).fetchall()
         for organization, mart, day, fingerprint in rows:
             found[organization, mart][day] = fingerprint
@@ -165,6 +166,12 @@ def pin_mart(lake: Lake, name: str) -> Pinned:
 
 def mart_schema(name: str) -> pa.Schema:
     """A mart's columns and types, found by asking the engine about its query over empty tables."""
+    return _mart_schema(name, tuple(ENDPOINTS))
+
+
+@cache
+def _mart_schema(name: str, _endpoints: tuple[str, ...]) -> pa.Schema:
+    """The answer changes only with the endpoint table."""
     marts = load_marts()
     with connect() as con:
         create_views(con, _empty_relations())
@@ -202,3 +209,16 @@ def mart_relations(lake: Lake) -> list[Relation]:
         Relation(schema="marts", name=name, sql=pin_mart(lake, name).scan(leave_out=[PART]), comment=mart.description)
         for name, mart in load_marts().items()
     ]
+
+
+def mart_rows(lake: Lake, name: str, organization: str, window: Window) -> dict[date, int]:
+    """The rows a mart has of each day of a window; days without rows are absent."""
+    pinned = pin_mart(lake, name)
+    scan = pinned.scan({(organization, part) for part in storage_parts(window.dates())})
+    with connect() as con:
+        rows = con.execute(
+            f"select date, count(*) from ({scan}) "  # noqa: S608 - own file list
+            "where organization = $organization and date >= $first and date < $end group by date",
+            {"organization": organization, "first": window.start.date(), "end": window.end.date()},
+        ).fetchall()
+    return dict(rows)

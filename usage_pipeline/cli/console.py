@@ -1,0 +1,92 @@
+"""How commands speak: one place for tables, values, progress and JSON.
+
+Put rendering here; what is rendered is computed by the floors below. Answers go to stdout, all else to stderr.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def out() -> Console:
+    """The console of answers; when not a terminal it is wide, so that nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """The console of progress, warnings and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def text(value: Any) -> str:
+    """A value as people read it: decimals without idle zeros, times to the second, control characters escaped."""
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal in plain digits without trailing zeros."""
+    plain = format(value, "f")
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout; numbers to the right. Upstream text is data: markup in it is not obeyed."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    body = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | Decimal | float) for row in body)
+        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(escape(text(value)) for value in row))
+    out().print(table)
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout: decimals as text (exact), times in ISO 8601."""
+    sys.stdout.write(json.dumps(value, default=json_value, ensure_ascii=False, indent=2) + "\n")
+
+
+def json_value(value: Any) -> Any:
+    """What JSON has no form for, as text."""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+    """A bar on stderr, only on a terminal; `advance(0)` its one task as work is done."""
+    console = err()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        bar.add_task(label, total=total)
+        yield bar

@@ -1,0 +1,27 @@
+"""Keeps made-up rows and real ones from ever sharing a warehouse."""
+
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.snapshot import take_snapshot
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.settings import Settings
+
+DEMO_ORGANIZATION = "demo"
+
+
+def keep_demo_apart(settings: Settings) -> None:
+    """Refuse to put real rows beside the demo's, or the demo's beside real ones.
+
+    Raises:
+        FixConfig: the data folder holds the other kind.
+    """
+    held = set(take_snapshot(Lake(settings.lake_dir)).coverage()["organization"].to_pylist())
+    if settings.organization == DEMO_ORGANIZATION and held - {DEMO_ORGANIZATION}:
+        raise FixConfig(
+            f"{settings.data_dir} holds synced data; the demo would put made-up rows beside it. Give the demo a folder "
+            "of its own: USAGE_PIPELINE_DATA_DIR=demo-data usage-pipeline demo"
+        )
+    if settings.organization != DEMO_ORGANIZATION and DEMO_ORGANIZATION in held:
+        raise FixConfig(
+            f"{settings.data_dir} holds the demo's made-up rows. Remove them (rm -r {settings.lake_dir} "
+            f"{settings.raw_dir} {settings.warehouse_path}) or set USAGE_PIPELINE_DATA_DIR to another folder."
+        )

@@ -1,0 +1,134 @@
+"""The `usage-pipeline` command: what can be asked for, and how errors leave the process.
+
+Put commands' options and help here; each command's work is in its own module, imported only when it runs, so that
+`--help` stays quick.
+"""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from usage_pipeline.errors import UsagePipelineError
+
+app = typer.Typer(
+    help="Brings OpenAI usage and costs into a DuckDB warehouse, exactly and for good.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Endpoints = Annotated[
+    list[str] | None, typer.Option("--endpoint", metavar="N", help="Only this endpoint; may be repeated.")
+]
+
+
+@app.command()
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=365, help="How many days to sync, today included.")] = 14,
+    seed: Annotated[int, typer.Option(help="Which made-up organization.")] = 7,
+) -> None:
+    """Try everything without a key: a local API over a made-up organization, a real sync, a warehouse to query."""
+    from usage_pipeline.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(days=days, seed=seed))
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8765,
+    seed: Annotated[int, typer.Option(help="Which made-up organization.")] = 7,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Virtual time to start at, ISO 8601; default: the present.")
+    ] = None,
+    delay_seconds: Annotated[float, typer.Option(min=0, help="Answer every request this much later.")] = 0.0,
+    fault_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that fail (429, 500, 503).")] = 0.0,
+) -> None:
+    """Serve the made-up organization's API alone, until Ctrl-C."""
+    from usage_pipeline.cli.simulate import run_simulate
+
+    run_simulate(port=port, seed=seed, now=now, delay_seconds=delay_seconds, fault_rate=fault_rate)
+
+
+@app.command()
+def sync(
+    since: Annotated[str | None, typer.Option(metavar="D", help="First day, YYYY-MM-DD; default: what is due.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="D", help="Day to stop before; default: today included.")] = None,
+    endpoint: Endpoints = None,
+    as_json: Json = False,
+) -> None:
+    """Read usage and costs into the warehouse: what is due, or the days asked for."""
+    from usage_pipeline.cli.sync import run_sync
+
+    raise typer.Exit(run_sync(since=since, until=until, names=endpoint, as_json=as_json))
+
+
+@app.command()
+def replay(as_json: Json = False) -> None:
+    """Rebuild the lake and the warehouse from the raw archive, without network."""
+    from usage_pipeline.cli.sync import run_replay
+
+    run_replay(as_json=as_json)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A DuckDB query.")],
+    as_json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV on stdout.")] = False,
+) -> None:
+    """Ask the warehouse a question in SQL."""
+    from usage_pipeline.cli.sql import run_sql
+
+    run_sql(query, as_json=as_json, as_csv=csv)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show per endpoint how far it has come: watermark, rows, last sync, gaps."""
+    from usage_pipeline.cli.status import run_status
+
+    run_status(as_json=as_json)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000) -> None:
+    """Open Dagster's web UI and daemon on 127.0.0.1: runs, backfills, schedules."""
+    from usage_pipeline.cli.ui import serve_ui
+    from usage_pipeline.settings import Settings
+
+    raise typer.Exit(serve_ui(Settings.from_env(), port=port))
+
+
+def run() -> None:
+    """The console script: one line for every error made on purpose, its exit code, no traceback.
+
+    Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 a check failed, 130 interrupted.
+    """
+    os.umask(0o077)  # what is written tells what a company spends
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "WARNING"), stream=sys.stderr, format="%(levelname)s %(message)s"
+    )
+    # DEBUG of the HTTP library prints headers' neighbours; nothing of it helps here.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
+    try:
+        app()
+    except UsagePipelineError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted; what was not committed is unchanged.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: no error of ours. Keep Python's shutdown from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _complain(message: str) -> None:
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"usage-pipeline: {one_line}\n")

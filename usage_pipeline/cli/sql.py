@@ -1,0 +1,27 @@
+"""The `sql` command."""
+
+import csv
+import sys
+from decimal import Decimal
+
+from usage_pipeline.cli.console import decimal_text, print_json, print_table
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.query import ask
+from usage_pipeline.settings import Settings
+
+
+def run_sql(query: str, *, as_json: bool, as_csv: bool) -> None:
+    """Answer a query from the published file as a table, JSON or CSV."""
+    if as_json and as_csv:
+        raise FixConfig("--json and --csv exclude each other: choose one.")
+    settings = Settings.from_env()
+    with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
+        if as_json:
+            print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        elif as_csv:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(answer.columns)
+            for row in answer.rows:
+                writer.writerow([decimal_text(v) if isinstance(v, Decimal) else v for v in row])
+        else:
+            print_table(None, answer.columns, answer.rows)

@@ -1,0 +1,93 @@
+"""The `sync` and `replay` commands."""
+
+import sys
+from typing import Any
+
+from usage_pipeline.cli.console import err, print_json, print_table, progress, text
+from usage_pipeline.cli.guard import keep_demo_apart
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.plan import asked_window
+from usage_pipeline.replay import replay
+from usage_pipeline.settings import Settings
+from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, sync
+from usage_pipeline.windows import parse_day, utc_now
+
+_COUNTS = ("rows", "inserted", "updated", "deleted", "restated", "requests", "retries", "bytes")
+
+
+def run_sync(*, since: str | None, until: str | None, names: list[str] | None, as_json: bool) -> int:
+    """Sync and report; returns the exit code (2 where every failure is one of configuration)."""
+    settings = Settings.from_env()
+    endpoints = choose_endpoints(names)
+    if until is not None and since is None:
+        raise FixConfig("--until needs --since: say from which day to read.")
+    window = asked_window(parse_day(since), parse_day(until) if until else None, utc_now()) if since else None
+    keep_demo_apart(settings)
+    with progress("syncing endpoints", len(endpoints), quiet=as_json) as bar:
+        report = sync(settings, endpoints, window, on_done=lambda _: bar.advance(bar.task_ids[0]))
+    if as_json:
+        print_json(_as_dict(report))
+    else:
+        _print(report)
+    _complain(report)
+    return max((one.error.exit_code for one in report.failed if one.error is not None), default=0)
+
+
+def _print(report: SyncReport) -> None:
+    rows = [
+        (one.endpoint, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
+        for one in report.endpoints
+    ]
+    print_table(None, ["endpoint", "outcome", *_COUNTS[:6], "seconds"], rows)
+    if report.refreshed is not None:
+        days = sum(len(build.days) for build in report.refreshed.builds)
+        err().print(f"{days} mart days computed; published {report.refreshed.path}")
+
+
+def _complain(report: SyncReport) -> None:
+    """Failures and warnings, one line each, on stderr."""
+    for one in report.endpoints:
+        for note in [*one.notes("drift"), *one.notes("notes")]:
+            sys.stderr.write(f"warning: {text(note)}\n")
+    said: set[str] = set()
+    for one in report.failed:
+        message = text(" ".join(str(one.error).split()))
+        if message not in said:  # a refused key fails every endpoint with the same words
+            sys.stderr.write(f"usage-pipeline: {message}\n")
+        said.add(message)
+
+
+def _as_dict(report: SyncReport) -> dict[str, Any]:
+    return {
+        "sync_id": report.sync_id,
+        "endpoints": [_endpoint_dict(one) for one in report.endpoints],
+        "marts": [
+            {"mart": build.mart, "days": len(build.days), "rows": build.rows}
+            for build in (report.refreshed.builds if report.refreshed else [])
+        ],
+        "published": str(report.refreshed.path) if report.refreshed else None,
+    }
+
+
+def _endpoint_dict(one: EndpointSync) -> dict[str, Any]:
+    return {
+        "endpoint": one.endpoint,
+        "outcome": one.outcome,
+        "windows": [str(window) for window in one.windows],
+        **{name: one.total(name) for name in _COUNTS},
+        "seconds": round(one.seconds, 3),
+        "drift": one.notes("drift"),
+        "notes": one.notes("notes"),
+        "error": str(one.error) if one.error else None,
+    }
+
+
+def run_replay(*, as_json: bool) -> None:
+    """Replay and report."""
+    settings = Settings.from_env()
+    with progress("replaying raw files", 1, quiet=as_json) as bar:
+        done = replay(settings, lambda count, total: bar.update(bar.task_ids[0], completed=count, total=total))
+    if as_json:
+        print_json({"files": done.files, "rows": done.rows, "published": str(done.refreshed.path)})
+    else:
+        print_table(None, ["raw files", "rows", "published"], [(done.files, done.rows, str(done.refreshed.path))])

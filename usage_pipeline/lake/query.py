@@ -1,0 +1,56 @@
+"""Questions to the published file, asked safely: read-only, no network, no files but the lake's.
+
+Put opening and querying of the published file here; printing answers belongs to whoever asks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.engine import literal
+
+_BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Column names, and the rows as they come."""
+
+    columns: list[str]
+    rows: Iterator[tuple[Any, ...]]
+
+
+@contextmanager
+def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None = None) -> Iterator[Answer]:
+    """Run a query on the published file; its rows can be read while the context lasts.
+
+    Raises:
+        FixConfig: nothing is published yet, or the query is wrong; the message is the engine's own.
+    """
+    try:
+        with _open(path, lake_root) as con:
+            answer = con.execute(sql, parameters)
+            yield Answer([column[0] for column in answer.description or []], _rows(answer))
+    except duckdb.Error as wrong:
+        raise FixConfig(f"the query failed: {str(wrong).strip()}") from None
+
+
+def _open(path: Path, lake_root: Path) -> duckdb.DuckDBPyConnection:
+    if not path.exists():
+        raise FixConfig(f"{path} does not exist yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
+    con = duckdb.connect(str(path), read_only=True, config={"autoinstall_known_extensions": "false"})
+    con.execute("set timezone = 'UTC'")
+    con.execute(f"set allowed_directories = [{literal(str(lake_root.resolve()) + '/')}]")
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+    return con
+
+
+def _rows(answer: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while batch := answer.fetchmany(_BATCH):
+        yield from batch

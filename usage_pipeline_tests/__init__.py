@@ -1,0 +1,1 @@
+"""Tests of usage_pipeline; the folders say what kind they are."""

@@ -1,0 +1,45 @@
+"""Fixtures every kind of test shares: a served organization at a fixed virtual time, and settings that point at it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usage_pipeline.settings import Settings
+from usage_pipeline_tests.world import World, open_world
+
+
+@pytest.fixture(scope="session")
+def still_world() -> Iterator[World]:
+    """One organization whose time stands still, shared by tests that do not move it."""
+    with open_world() as world:
+        yield world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """An organization of the test's own, whose clock it may move."""
+    with open_world() as world:
+        yield world
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty data folder, with a space in its name as people's folders have."""
+    return tmp_path / "my data"
+
+
+@pytest.fixture
+def settings(still_world: World, data_dir: Path) -> Settings:
+    """Settings that read the still world into the test's data folder."""
+    return still_world.settings(data_dir)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine's, nor a .env of the checkout, reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("USAGE_PIPELINE_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
