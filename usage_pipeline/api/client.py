@@ -1,0 +1,252 @@
+"""The client: windows in, proven-complete reads out.
+
+Put how a window is divided, read concurrently and assembled here; one request's reliability is transport.py's, the
+proof listing.py's, what to give up of a grouping grouping.py's.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from usage_pipeline.api.grouping import Segment, floor_day, relent, split_at_floors
+from usage_pipeline.api.listing import join
+from usage_pipeline.api.models import parse_page
+from usage_pipeline.api.page_query import Filters, PageQuery, check_aligned, checked_group_by, page_limit
+from usage_pipeline.api.paging import PagedRead, PageRead, read_pages
+from usage_pipeline.api.transport import RetryPolicy, Tally, Transport
+from usage_pipeline.endpoints import BucketWidth, Endpoint
+from usage_pipeline.errors import FixConfig, GroupingRefused
+from usage_pipeline.records import WindowRead
+from usage_pipeline.windows import Window, utc_moment, utc_now
+
+T = TypeVar("T")
+
+_GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
+_NOTABLE_SKEW_SECONDS = 120
+
+
+class UsageClient:
+    """Reads the usage and costs API; an async context manager, to be used in one event loop.
+
+    Args:
+        base_url: Includes `/v1`.
+        key: The admin key; it goes into the Authorization header and nowhere else.
+        concurrency: Requests under way at most, over everything this client reads.
+        policy: Attempts, waits, deadlines and the size cap.
+        transport: In place of the network, for tests and in-process servers.
+        clock: The present UTC time.
+        sleep: Waits between attempts.
+        rng: Jitter.
+
+    Raises:
+        FixConfig: the key or the base URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        key: SecretStr,
+        concurrency: int = 8,
+        policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._clock = clock
+        self._floors: dict[str, dict[str, int]] = {}
+        self._transport = Transport(
+            base_url=base_url,
+            key=key,
+            concurrency=concurrency,
+            policy=policy,
+            transport=transport,
+            clock=clock,
+            sleep=sleep,
+            rng=rng,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._transport.aclose()
+
+    async def read_page(self, endpoint: Endpoint, query: PageQuery) -> PageRead:
+        """One page by one request (and its retries); nothing is proven about completeness.
+
+        Raises:
+            FixConfig: the endpoint does not take a parameter.
+            UsagePipelineError: as `read_window`, save IncompleteListing.
+        """
+        return await self._read_page(endpoint, query, Tally())
+
+    async def read_window(
+        self,
+        endpoint: Endpoint,
+        window: Window,
+        *,
+        bucket_width: BucketWidth,
+        group_by: Sequence[str] | None = None,
+        filters: Filters | None = None,
+    ) -> WindowRead | None:
+        """Every bucket of a window, proven complete; None where no bucket of it has begun yet.
+
+        The read's window ends with its last bucket: buckets that have not closed may be missing at the end.
+
+        Args:
+            endpoint: What to read.
+            window: Aligned to the bucket width.
+            bucket_width: One the endpoint serves.
+            group_by: Dimensions; None for all.
+            filters: Query parameter -> values, or one boolean for a flag.
+
+        Raises:
+            FixConfig: the window is not aligned, or a parameter is not the endpoint's.
+            PermissionRefused: the key was refused.
+            RetryLater: the service stayed busy or out of reach.
+            IncompleteListing: the pages do not prove the window complete.
+            BadPayload: a body is not a page of this endpoint.
+            GroupingRefused: a dimension cannot be grouped by here.
+            HistoryExceeded: the window starts before what the service keeps.
+            RequestRefused: the service does not take another parameter.
+        """
+        names = endpoint.dimension_names if group_by is None else checked_group_by(endpoint, group_by)
+        segment = Segment(window=window, group_by=names)
+        return await self._read_segment(endpoint, segment, bucket_width, filters or {}, Tally())
+
+    async def read_finest(self, endpoint: Endpoint, window: Window, *, bucket_width: BucketWidth) -> list[WindowRead]:
+        """The window by as many dimensions as the service gives, in one read per grouping, in order of time.
+
+        Empty where no bucket has begun yet. The notes of each read say which dimension was given up and why.
+
+        Raises:
+            GroupingRefused: the refusals cannot be healed by what the endpoint may give up.
+            UsagePipelineError: as `read_window`.
+        """
+        floors = self._floors.setdefault(endpoint.name, {})
+        start = Segment(window=window, group_by=endpoint.dimension_names)
+        todo = deque(split_at_floors(start, floors))
+        reads: list[WindowRead] = []
+        refusals, tally = 0, Tally()
+        while todo:
+            segment = todo.popleft()
+            try:
+                read = await self._read_segment(endpoint, segment, bucket_width, {}, tally)
+            except GroupingRefused as refusal:
+                refusals += 1
+                if refusals > _GROUPING_TRIES:
+                    raise
+                todo.extendleft(reversed(relent(endpoint, segment, refusal)))
+                self._remember(floors, refusal)
+                continue
+            reads += [] if read is None else [read]
+            tally = Tally()
+        return reads
+
+    def _remember(self, floors: dict[str, int], refusal: GroupingRefused) -> None:
+        """Keep a floor so that other windows of this client need not be refused to learn it."""
+        floor = floor_day(refusal)
+        if floor is not None and refusal.dimension is not None:
+            floors[refusal.dimension] = max(floor, floors.get(refusal.dimension, 0))
+
+    async def _read_segment(
+        self, endpoint: Endpoint, segment: Segment, width: BucketWidth, filters: Filters, tally: Tally
+    ) -> WindowRead | None:
+        """The sub-windows of a window, read concurrently: one failing or being cancelled ends the others."""
+        fetched_at = self._clock()
+        window, limit = segment.window, page_limit(endpoint, width).maximum
+        check_aligned(endpoint, window, width)
+        query = PageQuery(
+            start_time=window.start_time,
+            end_time=window.end_time,
+            bucket_width=width,
+            group_by=segment.group_by,
+            limit=limit,
+            filters=filters,
+        )
+
+        async def fetch(page_query: PageQuery) -> PageRead:
+            return await self._read_page(endpoint, page_query, tally)
+
+        where = f"{endpoint.name} {window}"
+        parts = await _together(
+            [read_pages(fetch, query, part, width, f"{endpoint.name} {part}") for part in window.pages(width, limit)]
+        )
+        buckets = join([(part.window, part.buckets) for part in parts], width, where)
+        if not buckets:
+            return None
+        return WindowRead(
+            endpoint=endpoint.name,
+            window=Window(window.start, utc_moment(buckets[-1].end_time)),
+            bucket_width=width,
+            group_by=segment.group_by,
+            fetched_at=fetched_at,
+            pages=[page.raw for part in parts for page in part.pages],
+            buckets=buckets,
+            requests=tally.requests,
+            retries=tally.retries,
+            notes=(*segment.notes, *_notes(parts)),
+        )
+
+    async def _read_page(self, endpoint: Endpoint, query: PageQuery, tally: Tally) -> PageRead:
+        where = f"{endpoint.name} {query.span}"
+        own = Tally()
+        try:
+            answer = await self._transport.get(
+                endpoint.path,
+                query.parameters(endpoint),
+                where=where,
+                read=lambda body: parse_page(endpoint, body, where=where),
+                tally=own,
+            )
+        finally:
+            tally.requests += own.requests
+            tally.retries += own.retries
+        return PageRead(
+            page=answer.value,
+            raw=answer.raw,
+            served_at=answer.served_at,
+            requests=own.requests,
+            retries=own.retries,
+        )
+
+
+async def _together(reads: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in order; the first failure cancels the rest and is raised itself, not in a group.
+
+    A refused setting or key outranks what happened beside it: it is what the reader must mend.
+    """
+    failures: BaseExceptionGroup[BaseException]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(read) for read in reads]
+        return [task.result() for task in tasks]
+    except BaseExceptionGroup as group_of_failures:
+        failures = group_of_failures
+    raise next((e for e in failures.exceptions if isinstance(e, FixConfig)), failures.exceptions[0])
+
+
+def _notes(parts: Sequence[PagedRead]) -> tuple[str, ...]:
+    """Each thing noticed once, the difference of the clocks among them where it is worth knowing."""
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    skews = [
+        int((page.served_at - page.raw.received_at).total_seconds())
+        for part in parts
+        for page in part.pages
+        if page.served_at is not None
+    ]
+    worst = max(skews, key=abs, default=0)
+    if abs(worst) > _NOTABLE_SKEW_SECONDS:
+        notes[f"the service's clock differs from ours by {worst} s; the service's was taken."] = None
+    return tuple(notes)
