@@ -37,7 +37,7 @@ select
     (
         select max(m.fetched_at) from mine m
         where m.window_start < c.date + interval 1 day and m.window_end > c.date::timestamp
-          and m.fetched_at <= coalesce($as_of::timestamp, m.fetched_at)
+          and m.fetched_at < coalesce($as_of::timestamp, m.fetched_at + interval 1 second)
     ) as checked_at
 from contents c
 group by c.date
@@ -59,7 +59,7 @@ def day_states(
 ) -> dict[date, DayState]:
     """The known days of a window; a day that is absent was never read.
 
-    With `as_of`, reads that began later do not count as checks: replay then decides as the first run did.
+    With `as_of`, reads that began then or later do not count as checks: replay then decides as the first run did.
     """
     found = lake.sync_log.open()
     if found is None:

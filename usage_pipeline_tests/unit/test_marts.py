@@ -1,0 +1,169 @@
+"""Marts: right, incremental, unique in their grain, exact in their types."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from usage_pipeline.lake.snapshot import take_snapshot
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.build import build_marts, mart_schema
+from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.warehouse import refresh
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.played import Played, played_settings
+from usage_pipeline_tests.world import World, everything, last_days, rows
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+DAY = 86400
+FIRST = 1793577600  # 2026-11-02
+MARTS = ["cost_daily", "cost_daily_by_project", "usage_daily", "usage_daily_by_model"]
+
+
+def test_the_marts_are_the_files() -> None:
+    """Each .sql file is a mart with a description, a grain of its own columns and the tables it reads."""
+    marts = load_marts()
+    assert sorted(marts) == MARTS
+    assert list(marts).index("cost_daily") < list(marts).index("cost_daily_by_project")
+    assert marts["cost_daily"].endpoints == {"costs"}
+    assert marts["cost_daily_by_project"].marts == {"cost_daily"}
+    assert len(marts["usage_daily"].endpoints) == 12
+    for mart in marts.values():
+        assert mart.description.endswith(".")
+        assert set(mart.grain) <= set(mart_schema(mart.name).names)
+
+
+@pytest.mark.parametrize("name", MARTS)
+def test_no_mart_holds_a_binary_float(name: str) -> None:
+    """Columns are text, dates, whole numbers, booleans or decimals; never a float near money."""
+    kinds = {str(kind) for kind in mart_schema(name).types}
+    assert kinds <= {"string", "date32[day]", "int64", "bool", "decimal128(38, 20)"}
+
+
+def test_every_mart_is_unique_in_its_grain_and_equals_a_recompute(settings: World, still_world: World) -> None:
+    """No two rows share a grain, and totals equal those of the usage tables to the last digit."""
+    still_world.sync(settings, last_days(6))
+    for mart in load_marts().values():
+        grain = ", ".join(mart.grain)
+        assert rows(settings, f"select {grain}, count(*) from marts.{mart.name} group by all having count(*) > 1") == []
+    billed = rows(settings, "select date, currency, sum(amount) from usage.costs group by all order by all")
+    for mart in ("cost_daily", "cost_daily_by_project"):
+        assert (
+            rows(settings, f"select date, currency, sum(amount) from marts.{mart} group by all order by all") == billed
+        )
+    tokens = rows(settings, "select date, sum(input_tokens) from usage.completions group by all order by all")
+    by_model = (
+        "select date, sum(input_tokens) from marts.usage_daily_by_model where endpoint = 'completions' group by all"
+    )
+    assert rows(settings, f"{by_model} order by all") == tokens
+    long = "select date, sum(value)::bigint from marts.usage_daily where endpoint = 'completions'"
+    assert rows(settings, f"{long} and measure = 'input_tokens' group by all order by all") == tokens
+
+
+def test_a_changed_day_is_computed_alone_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
+    """One restated day is built alone, in the marts that read its endpoint; the result is a full build's."""
+    service = Played(NOW)
+    for n in range(5):
+        cost = {"object": "organization.costs.result", "project_id": "p", "amount": {"value": n, "currency": "usd"}}
+        service.put("costs", FIRST + n * DAY, cost)
+    window = Window.of_times(FIRST, FIRST + 5 * DAY)
+    settings = played_settings(data_dir)
+    service.sync(settings, window, "costs", "moderations")
+    service.put(
+        "costs",
+        FIRST + DAY,
+        {"object": "organization.costs.result", "project_id": "q", "amount": {"value": 9, "currency": "usd"}},
+    )
+    service.now += timedelta(hours=1)
+    report = service.sync(settings, window, "costs", "moderations")
+    assert report.refreshed is not None
+    built = {build.mart: build.days for build in report.refreshed.builds}
+    changed = (date(2026, 11, 3),)
+    assert built == {
+        "cost_daily": changed,
+        "cost_daily_by_project": changed,
+        "usage_daily": changed,
+        "usage_daily_by_model": (),
+    }
+    fresh = played_settings(tmp_path / "fresh")
+    service.sync(fresh, window, "costs", "moderations")
+    assert everything(settings) == everything(fresh)
+    amounts = rows(settings, "select date, project_id, amount from marts.cost_daily_by_project order by date")
+    assert amounts[1] == (date(2026, 11, 3), "q", Decimal(9))
+
+
+def test_an_emptied_day_leaves_no_mart_row(data_dir: Path) -> None:
+    """When a day's groups all vanish, the marts' rows of that day go too."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.put("costs", FIRST, {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}})
+    window = Window.of_times(FIRST, FIRST + DAY)
+    service.sync(settings, window, "costs")
+    service.put("costs", FIRST)
+    service.now += timedelta(hours=1)
+    service.sync(settings, window, "costs")
+    assert everything(settings)["marts.cost_daily"] == []
+    assert everything(settings)["marts.usage_daily"] == []
+
+
+def test_a_changed_query_computes_every_day_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mart whose SQL changed, columns included, is rebuilt whole by the next refresh."""
+    from dataclasses import replace
+
+    from usage_pipeline.marts import build
+
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.put("costs", FIRST, {"object": "organization.costs.result", "amount": {"value": "1.5", "currency": "usd"}})
+    service.sync(settings, Window.of_times(FIRST, FIRST + 2 * DAY), "costs")
+    marts = dict(load_marts())
+    changed = marts["cost_daily_by_project"].sql.replace("as amount", "as total_amount")
+    marts["cost_daily_by_project"] = replace(marts["cost_daily_by_project"], sql=changed)
+    monkeypatch.setattr(build, "load_marts", lambda: marts)  # stands for a newer version of the package
+    build._mart_schema.cache_clear()
+    try:
+        builds = {one.mart: len(one.days) for one in refresh(settings).builds}
+        assert builds == {"cost_daily": 0, "cost_daily_by_project": 2, "usage_daily": 0, "usage_daily_by_model": 0}
+        assert rows(settings, "select total_amount from marts.cost_daily_by_project") == [(Decimal("1.5"),)]
+    finally:
+        build._mart_schema.cache_clear()
+
+
+def test_naming_a_mart_builds_what_it_reads_first(data_dir: Path) -> None:
+    """Building one mart builds the marts below it and no other."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.put("costs", FIRST, {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}})
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
+    lake = Lake(settings.lake_dir)
+    builds = build_marts(lake, take_snapshot(lake), ["cost_daily_by_project"])
+    assert [build.mart for build in builds] == ["cost_daily", "cost_daily_by_project"]
+
+
+def test_a_level_is_added_over_projects_and_not_over_time(data_dir: Path) -> None:
+    """Stored bytes at 1h count once a day, with the level of the last bucket."""
+    service, settings = Played(NOW), played_settings(data_dir, USAGE_PIPELINE_BUCKET_WIDTH="1h")
+    result = {"object": "organization.usage.vector_stores.result"}
+    for hour in range(24):
+        service.put(
+            "vector_stores", FIRST + hour * 3600, *(result | {"project_id": p, "usage_bytes": 100 + hour} for p in "ab")
+        )
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    found = rows(settings, "select project_id, value, is_additive, unit from marts.usage_daily order by 1")
+    assert found == [("a", Decimal(123), False, "bytes"), ("b", Decimal(123), False, "bytes")]
+
+
+def test_currencies_are_never_added_together(data_dir: Path) -> None:
+    """Two currencies of a day stay two rows in every mart."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.put(
+        "costs",
+        FIRST,
+        *(
+            {"object": "organization.costs.result", "amount": {"value": v, "currency": c}}
+            for v, c in (("1.5", "usd"), ("-0.5", "eur"))
+        ),
+    )
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
+    expected = [("eur", Decimal("-0.5")), ("usd", Decimal("1.5"))]
+    for table in ("cost_daily", "cost_daily_by_project"):
+        assert rows(settings, f"select currency, amount from marts.{table} order by 1") == expected
+    assert rows(settings, "select unit, value from marts.usage_daily order by 1") == expected

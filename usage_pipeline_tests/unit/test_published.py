@@ -1,0 +1,221 @@
+"""The published file: one consistent version, readable by anyone at any time, safe to query."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
+from usage_pipeline.lake.schemas import columns
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.played import Played, played_settings
+from usage_pipeline_tests.world import World, last_days, open_world, rows
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+FIRST = 1793577600
+DAY = 86400
+
+
+def test_every_table_is_there_before_any_row_is(data_dir: Path) -> None:
+    """A warehouse synced for one empty day has all usage, marts and meta tables with their columns."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    for name, endpoint in ENDPOINTS.items():
+        found = rows(settings, f"select column_name from (describe usage.{name})")
+        assert [column for (column,) in found] == [column for column, _, _ in columns(endpoint)]
+    names = {
+        name
+        for (name,) in rows(settings, "select table_name from information_schema.tables where table_schema = 'meta'")
+    }
+    assert names == {"sync_log", "restatements", "coverage"}
+
+
+def test_columns_have_the_types_others_rely_on(data_dir: Path) -> None:
+    """Amounts are DECIMAL(38,20), times are zone-less UTC timestamps, flags booleans, counts BIGINT."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
+    costs = dict(rows(settings, "select column_name, column_type from (describe usage.costs)"))
+    assert costs["amount"] == "DECIMAL(38,20)"
+    assert costs["bucket_start"] == costs["bucket_end"] == "TIMESTAMP"
+    assert (costs["date"], costs["amount_literal"], costs["extras"]) == ("DATE", "VARCHAR", "VARCHAR")
+    completions = dict(rows(settings, "select column_name, column_type from (describe usage.completions)"))
+    assert (completions["batch"], completions["input_tokens"]) == ("BOOLEAN", "BIGINT")
+
+
+def test_tables_and_columns_carry_comments(data_dir: Path) -> None:
+    """What a table and a column mean is in the file itself."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    comment = "select comment from duckdb_columns() where table_name = 'vector_stores' and column_name = 'usage_bytes'"
+    assert "never to be summed over time" in rows(settings, comment)[0][0]
+    assert rows(settings, "select comment from duckdb_views() where view_name = 'cost_daily'")[0][0].startswith(
+        "Billed cost"
+    )
+
+
+def test_plain_duckdb_in_another_process_opens_it_from_any_folder(
+    settings: World, still_world: World, tmp_path: Path
+) -> None:
+    """A fresh process with nothing but duckdb reads the file, times included, whatever its folder or zone."""
+    still_world.sync(settings, last_days(2), ["completions"])
+    script = (
+        "import duckdb, sys\n"
+        "con = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "con.execute(\"set timezone = 'America/New_York'\")\n"
+        "print(con.execute('select min(bucket_start), max(bucket_end) from usage.completions').fetchall())\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(settings.warehouse_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "2026, 11, 19, 0, 0" in answer.stdout
+    assert "2026, 11, 21, 0, 0" in answer.stdout
+
+
+def test_readers_are_never_blocked_and_never_see_half(tmp_path: Path) -> None:
+    """While syncs restate days over and over, a reader's every query sees marts and usage of one version."""
+    service, settings = Played(NOW), played_settings(tmp_path)
+    window = Window.of_times(FIRST, FIRST + 3 * DAY)
+
+    def state(value: int) -> None:
+        for n in range(3):
+            result = {"object": "organization.costs.result", "amount": {"value": value, "currency": "usd"}}
+            service.put("costs", FIRST + n * DAY, result)
+        service.now += timedelta(minutes=1)
+        service.sync(settings, window, "costs")
+
+    state(1)
+    done = threading.Event()
+    seen: set[tuple[int, int]] = set()
+    torn: list[object] = []
+
+    def read() -> None:
+        query = """
+            select (select min(amount) from usage.costs), (select max(amount) from usage.costs),
+                (select min(amount) from marts.cost_daily_by_project), (select sum(rows) from meta.coverage)
+        """
+        while not done.is_set():
+            with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
+                low, high, mart, known = con.execute(query).fetchall()[0]
+            if not (low == high == mart and known == 3):
+                torn.append((low, high, mart, known))
+            seen.add((int(low), int(high)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for value in range(2, 8):
+        state(value)
+    done.set()
+    reader.join()
+    assert torn == []
+    assert len(seen) > 1, "the reader never saw a change"
+
+
+def test_an_open_session_keeps_its_version(data_dir: Path) -> None:
+    """An analyst's open connection answers from the version it opened, even after later syncs."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    window = Window.of_times(FIRST, FIRST + DAY)
+    service.put("vector_stores", FIRST, {"object": "organization.usage.vector_stores.result", "usage_bytes": 1})
+    service.sync(settings, window, "vector_stores")
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
+        service.put("vector_stores", FIRST, {"object": "organization.usage.vector_stores.result", "usage_bytes": 2})
+        service.now += timedelta(hours=1)
+        service.sync(settings, window, "vector_stores")
+        assert con.execute("select usage_bytes from usage.vector_stores").fetchall() == [(1,)]
+    assert rows(settings, "select usage_bytes from usage.vector_stores") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from read_csv('/etc/passwd')",
+        "select * from read_text('.env')",
+        "copy (select 1) to 'out.csv'",
+        "install httpfs",
+        "set enable_external_access = true",
+        "create table usage.t (a int)",
+        "attach 'other.duckdb'",
+    ],
+)
+def test_a_query_reaches_no_other_file_and_changes_nothing(data_dir: Path, query: str) -> None:
+    """Queries read the lake and nothing else: no file, no network, no write, no loosening."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    with pytest.raises(FixConfig, match="the query failed"):
+        rows(settings, query)
+
+
+def test_no_warehouse_yet_says_what_to_run(data_dir: Path) -> None:
+    """Asking before the first sync names the commands that make a warehouse."""
+    with pytest.raises(FixConfig, match=r"does not exist yet: run `usage-pipeline sync`"):
+        rows(played_settings(data_dir), "select 1")
+
+
+def test_hostile_names_are_data(data_dir: Path) -> None:
+    """Ids with quotes, statements and markup come back as they are and harm nothing."""
+    names = [
+        "'; drop view usage.costs; --",
+        'a"b',
+        "back\\slash",
+        "new\nline",
+        "{}$1?",
+        "<script>",
+        "\uff07",
+        "x" * 10_000,
+    ]
+    service, settings = Played(NOW), played_settings(data_dir)
+    results = [{"object": "organization.usage.vector_stores.result", "project_id": n, "usage_bytes": 1} for n in names]
+    service.put("vector_stores", FIRST, *results)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    service.put("vector_stores", FIRST, *[result | {"usage_bytes": 2} for result in results])
+    service.now += timedelta(hours=1)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    assert sorted(n for (n,) in rows(settings, "select project_id from usage.vector_stores")) == sorted(names)
+    assert sorted(n for (n,) in rows(settings, "select key->>'project_id' from meta.restatements")) == sorted(names)
+
+
+def test_a_lock_held_elsewhere_is_waited_for_then_named(tmp_path: Path) -> None:
+    """A second builder waits its time, then says who holds the lock; shared holders do not block each other."""
+    from usage_pipeline.errors import WarehouseBusy
+
+    path = tmp_path / WAREHOUSE_LOCK
+    with (
+        exclusive(path),
+        pytest.raises(WarehouseBusy, match=r"held, last by process \d+"),
+        exclusive(path, deadline_seconds=0),
+    ):
+        pass
+    other = tmp_path / REPLAY_LOCK
+    with shared(other), shared(other), pytest.raises(WarehouseBusy), exclusive(other, deadline_seconds=0):
+        pass
+    with exclusive(path, deadline_seconds=0):
+        pass
+
+
+def test_a_snapshot_holds_only_what_the_log_describes(tmp_path: Path) -> None:
+    """Many syncs at once in one folder: the published coverage always describes the published rows."""
+    with open_world() as world:
+        settings = world.settings(tmp_path)
+        names = ["moderations", "embeddings", "images", "vector_stores"]
+        threads = [threading.Thread(target=world.sync, args=(settings, last_days(4), [name])) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for name in names:
+            counted = rows(settings, f"select date, count(*) from usage.{name} group by all order by all")
+            covered = rows(
+                settings,
+                "select date, rows from meta.coverage where endpoint = $name and rows > 0 order by all",
+                {"name": name},
+            )
+            assert counted == covered

@@ -1,0 +1,96 @@
+"""Replay: the lake again from raw, without network, to identical content."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.replay import replay
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.played import Played, played_settings
+from usage_pipeline_tests.world import World, everything, last_days, rows, versions
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+FIRST = 1793577600
+DAY = 86400
+LEDGER = "select * exclude (commit_id) from meta.restatements order by all"
+
+
+def test_replay_gives_identical_content_after_restatements(world: World, tmp_path: Path) -> None:
+    """Usage, marts, coverage and restatements are the same after rebuilding from raw, with the service gone."""
+    settings = world.settings(tmp_path)
+    names = ["completions", "costs", "vector_stores", "images"]
+    world.sync(settings, last_days(8), names)
+    world.clock.advance(timedelta(hours=10))
+    world.sync(settings, last_days(8), names)
+    world.sync(settings, last_days(3), names)  # nothing new: not landed, but it decides what is provisional later
+    world.clock.advance(timedelta(hours=30))
+    world.sync(settings, last_days(9, world.clock().date()), names)
+    before, ledger = everything(settings), rows(settings, LEDGER)
+    coverage = rows(settings, "from meta.coverage order by all")
+    offline = settings.model_copy(update={"base_url": "http://127.0.0.1:9"})
+    done = replay(offline)
+    assert done.files == len(list(landed_files(settings.raw_dir)))
+    assert everything(settings) == before
+    assert rows(settings, LEDGER) == ledger
+    assert rows(settings, "from meta.coverage order by all") == coverage
+    again = world.sync(settings, last_days(9, world.clock().date()), names)
+    assert {one.outcome for one in again.endpoints} == {"unchanged"}
+
+
+def test_replay_restores_a_lost_lake(data_dir: Path) -> None:
+    """With lake and published file deleted, raw alone brings every row back."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    cost = {"object": "organization.costs.result", "amount": {"value": "1.29e-05", "currency": "usd"}}
+    service.put("costs", FIRST, cost)
+    service.sync(settings, Window.of_times(FIRST, FIRST + 2 * DAY), "costs")
+    before = everything(settings)
+    shutil.rmtree(settings.lake_dir)
+    settings.warehouse_path.unlink()
+    replay(settings)
+    assert everything(settings) == before
+
+
+def test_replay_undoes_what_was_done_to_the_lake_by_hand(data_dir: Path) -> None:
+    """Rows that raw does not vouch for go, and the raw archive itself is never written."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.put(
+        "moderations",
+        FIRST,
+        {"object": "organization.usage.moderations.result", "input_tokens": 1, "num_model_requests": 1},
+    )
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "moderations")
+    before = everything(settings)
+    raw = {path: path.read_bytes() for path in landed_files(settings.raw_dir)}
+    from usage_pipeline.endpoints import ENDPOINTS
+    from usage_pipeline.lake.store import Lake
+
+    table = Lake(settings.lake_dir).usage(ENDPOINTS["moderations"])
+    table.overwrite(table.schema.empty_table())
+    replay(settings)
+    assert everything(settings) == before
+    assert {path: path.read_bytes() for path in landed_files(settings.raw_dir)} == raw
+
+
+def test_a_damaged_raw_file_stops_replay_and_changes_nothing(data_dir: Path) -> None:
+    """The error names the file; lake and raw stay as they were."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images", "costs")
+    path = sorted(landed_files(settings.raw_dir))[-1]
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    before = versions(settings)
+    with pytest.raises(LakeDamaged, match=path.name.replace(".", r"\.")):
+        replay(settings)
+    assert versions(settings) == before
+    assert path.read_bytes() == content[:-7]
+    assert not (settings.data_dir / "lake.replay").exists()
+
+
+def test_nothing_to_replay_says_so(data_dir: Path) -> None:
+    """Without a raw archive replay refuses instead of emptying the lake."""
+    with pytest.raises(LakeDamaged, match="nothing to replay"):
+        replay(played_settings(data_dir))
