@@ -23,8 +23,8 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """The console of progress, warnings and errors."""
-    return Console(stderr=True, highlight=False)
+    """The console of progress, warnings and errors; log lines are not broken when they go to a file."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def text(value: Any) -> str:

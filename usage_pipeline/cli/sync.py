@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 from usage_pipeline.cli.console import err, print_json, print_table, progress, text
-from usage_pipeline.cli.guard import keep_demo_apart
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.guard import keep_demo_apart
 from usage_pipeline.plan import asked_window
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
@@ -49,12 +49,12 @@ def _complain(report: SyncReport) -> None:
     for one in report.endpoints:
         for note in [*one.notes("drift"), *one.notes("notes")]:
             sys.stderr.write(f"warning: {text(note)}\n")
-    said: set[str] = set()
+    is_config_said = False
     for one in report.failed:
-        message = text(" ".join(str(one.error).split()))
-        if message not in said:  # a refused key fails every endpoint with the same words
-            sys.stderr.write(f"usage-pipeline: {message}\n")
-        said.add(message)
+        is_config = isinstance(one.error, FixConfig)
+        if not (is_config and is_config_said):  # a refused key fails every endpoint: one line is enough
+            sys.stderr.write(f"usage-pipeline: {text(' '.join(str(one.error).split()))}\n")
+        is_config_said = is_config_said or is_config
 
 
 def _as_dict(report: SyncReport) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from (
 )
 group by all
 """
-_COVERAGE_COLUMNS = {
+COVERAGE_COLUMNS = {
     "organization": "Label of the organization.",
     "endpoint": "Endpoint read.",
     "date": "UTC day that is known; a day that is absent here was never read.",
@@ -110,7 +110,7 @@ class Snapshot:
                 name="coverage",
                 sql=self.coverage_sql(),
                 comment="One row per known endpoint and day.",
-                column_comments=_COVERAGE_COLUMNS,
+                column_comments=COVERAGE_COLUMNS,
             )
         )
         return shown

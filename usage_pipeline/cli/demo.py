@@ -1,0 +1,118 @@
+"""The `demo` command: the whole pipeline against a made-up organization, with no key and no network."""
+
+import sys
+from datetime import timedelta
+
+from usage_pipeline.api.serve import LoopbackServer
+from usage_pipeline.api.server import create_app
+from usage_pipeline.cli.console import err, out, print_table, progress
+from usage_pipeline.defs.run import JobResult, run_sync_job
+from usage_pipeline.defs.session import StepNews
+from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.guard import DEMO_ORGANIZATION, keep_demo_apart
+from usage_pipeline.lake.query import ask
+from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.settings import Settings
+from usage_pipeline.simulator.clock import VirtualClock
+from usage_pipeline.simulator.organization import Organization
+from usage_pipeline.windows import Window, utc_now
+
+QUERIES = (
+    "select date, sum(amount) as usd from marts.cost_daily_by_project group by date order by date",
+    "select model, sum(input_tokens + output_tokens) as tokens from marts.usage_daily_by_model "
+    "group by model order by tokens desc limit 5",
+    "select line_item, sum(amount) as usd from marts.cost_daily group by line_item order by usd desc limit 5",
+)
+_COST_DAYS = 3
+
+_ROWS = """
+select endpoint, min(date) as first_day, max(date) as last_day, sum(rows)::bigint as rows
+from meta.coverage where organization = $organization group by endpoint
+"""
+_COSTS = """
+select project_id, date, sum(amount) as amount
+from marts.cost_daily_by_project
+where organization = $organization and currency = 'usd' and date > $after
+group by all
+"""
+
+
+def run_demo(*, days: int, seed: int) -> int:
+    """Serve, run the sync job, show what came of it; 0 where every endpoint arrived, else 1."""
+    now = utc_now()
+    window = Window.of_days(now.date() - timedelta(days=days - 1), now.date() + timedelta(days=1))
+    configured = Settings.from_env()
+    organization = Organization(seed, VirtualClock(now, ticking=True))
+    with LoopbackServer(create_app(organization)) as server:
+        settings = configured.model_copy(
+            update={
+                "admin_key": Settings(OPENAI_ADMIN_KEY="sk-admin-demo").admin_key,
+                "base_url": server.base_url,
+                "organization": DEMO_ORGANIZATION,
+                "bucket_width": "1d",
+                "start_date": min(window.start.date(), configured.first_day(now.date())),
+            }
+        )
+        keep_demo_apart(settings)
+        err().print(
+            f"serving a made-up organization at {server.base_url}; syncing {window} with Dagster's sync_usage job"
+        )
+        result = _run(settings, window)
+    _show(settings, window)
+    for asset, reason in result.failures.items():
+        sys.stderr.write(f"usage-pipeline: {asset}: {reason}\n")
+    return 0 if result.is_success else 1
+
+
+def _run(settings: Settings, window: Window) -> JobResult:
+    """The job, with a line per step where nobody watches a bar."""
+    console = err()
+    with progress("sync_usage", len(ENDPOINTS) + len(load_marts()) + 1) as bar:
+
+        def tell(news: StepNews) -> None:
+            if console.is_terminal:
+                bar.update(bar.task_ids[0], description=news.asset)
+                bar.advance(bar.task_ids[0])
+            else:
+                console.print(f"  {news.asset}: {news.outcome}, {news.rows} rows, {news.seconds:.1f} s")
+
+        return run_sync_job(settings, window, on_event=tell)
+
+
+def _show(settings: Settings, window: Window) -> None:
+    """Rows per endpoint, the last days' cost by project, and how to go on."""
+    organization = {"organization": settings.organization}
+    with ask(settings.warehouse_path, settings.lake_dir, _ROWS, organization) as answer:
+        found = {row[0]: row for row in answer.rows}
+    print_table(
+        "Rows per endpoint",
+        ["table", "first day", "last day", "rows"],
+        [(f"usage.{name}", *found[name][1:]) for name in ENDPOINTS if name in found],
+    )
+    after = window.end.date() - timedelta(days=_COST_DAYS + 1)
+    with ask(settings.warehouse_path, settings.lake_dir, _COSTS, {**organization, "after": after}) as answer:
+        costs = {(project or "(no project)", day): amount for project, day, amount in answer.rows}
+    shown = sorted({day for _, day in costs})
+    print_table(
+        "Cost by project, USD",
+        ["project", *map(str, shown)],
+        [(project, *(costs.get((project, day)) for day in shown)) for project in sorted({one for one, _ in costs})],
+    )
+    out().print(_next_steps(settings))
+
+
+def _next_steps(settings: Settings) -> str:
+    queries = "\n".join(f'  usage-pipeline sql "{query}"' for query in QUERIES)
+    return f"""
+The warehouse: {settings.warehouse_path} (any DuckDB client opens it; `select` works while a sync writes).
+
+Three queries to try (with uv: put `uv run` in front):
+{queries}
+
+See the run, backfill days, turn on the schedule:
+  usage-pipeline ui
+
+Go on with your own organization, in a folder of its own:
+  export OPENAI_ADMIN_KEY=sk-admin-...          # an admin key with api.usage.read
+  export USAGE_PIPELINE_DATA_DIR=my-usage
+  usage-pipeline sync"""
