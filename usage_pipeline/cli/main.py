@@ -75,6 +75,14 @@ def replay(as_json: Json = False) -> None:
 
 
 @app.command()
+def publish(as_json: Json = False) -> None:
+    """Bring marts and warehouse.duckdb up to date from the lake: after moving the data folder or losing the file."""
+    from usage_pipeline.cli.sync import run_publish
+
+    run_publish(as_json=as_json)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="A DuckDB query.")],
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""The `sync` and `replay` commands."""
+"""The commands that change the warehouse: `sync`, `replay`, `publish`."""
 
 import sys
 from typing import Any
@@ -10,6 +10,7 @@ from usage_pipeline.plan import asked_window
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, sync
+from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import parse_day, utc_now
 
 _COUNTS = ("rows", "inserted", "updated", "deleted", "restated", "requests", "retries", "bytes")
@@ -61,10 +62,7 @@ def _as_dict(report: SyncReport) -> dict[str, Any]:
     return {
         "sync_id": report.sync_id,
         "endpoints": [_endpoint_dict(one) for one in report.endpoints],
-        "marts": [
-            {"mart": build.mart, "days": len(build.days), "rows": build.rows}
-            for build in (report.refreshed.builds if report.refreshed else [])
-        ],
+        "marts": _mart_dicts(report.refreshed) if report.refreshed else [],
         "published": str(report.refreshed.path) if report.refreshed else None,
     }
 
@@ -91,3 +89,17 @@ def run_replay(*, as_json: bool) -> None:
         print_json({"files": done.files, "rows": done.rows, "published": str(done.refreshed.path)})
     else:
         print_table(None, ["raw files", "rows", "published"], [(done.files, done.rows, str(done.refreshed.path))])
+
+
+def run_publish(*, as_json: bool) -> None:
+    """Refresh the warehouse and report what was computed."""
+    done = refresh(Settings.from_env())
+    if as_json:
+        print_json({"marts": _mart_dicts(done), "published": str(done.path)})
+    else:
+        print_table(None, ["mart", "days computed", "rows"], [(b.mart, len(b.days), b.rows) for b in done.builds])
+        err().print(f"published {done.path}")
+
+
+def _mart_dicts(done: Refresh) -> list[dict[str, Any]]:
+    return [{"mart": build.mart, "days": len(build.days), "rows": build.rows} for build in done.builds]

@@ -36,6 +36,11 @@ def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None
         with _open(path, lake_root) as con:
             answer = con.execute(sql, parameters)
             yield Answer([column[0] for column in answer.description or []], _rows(answer))
+    except (duckdb.IOException, duckdb.PermissionException) as gone:
+        raise FixConfig(
+            f"the query failed: {str(gone).strip()} Queries read the lake's files only; if the data folder was moved, "
+            "run `usage-pipeline publish`."
+        ) from None
     except duckdb.Error as wrong:
         raise FixConfig(f"the query failed: {str(wrong).strip()}") from None
 

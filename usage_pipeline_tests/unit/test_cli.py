@@ -69,7 +69,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     """`--help` lists the commands, and needs no settings, no lake and no Dagster."""
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("demo", "simulate", "sync", "replay", "sql", "status", "ui"):
+    for command in ("demo", "simulate", "sync", "replay", "publish", "sql", "status", "ui"):
         assert re.search(rf"\b{command}\b", result.stdout), command
 
 
@@ -246,6 +246,20 @@ def test_replay_reports_and_money_stays(world: World, tmp_path: Path) -> None:
     result = run("replay", "--json", cwd=tmp_path, **env(settings, OPENAI_BASE_URL="http://127.0.0.1:1/v1"))
     assert json.loads(result.stdout)["files"] == 1, result.stderr
     assert rows(settings, "select sum(amount) from usage.costs") == billed
+
+
+def test_publish_brings_a_moved_folder_back(world: World, tmp_path: Path) -> None:
+    """After the data folder moved, the published views name files that are gone; `publish` makes them anew."""
+    settings = world.settings(tmp_path / "before")
+    world.sync(settings, last_days(2), ["costs"])
+    billed = rows(settings, "select sum(amount) from usage.costs")
+    settings.data_dir.rename(tmp_path / "after")
+    moved = world.settings(tmp_path / "after")
+    broken = run("sql", "select sum(amount) from usage.costs", cwd=tmp_path, **env(moved))
+    assert_one_line(broken, "usage-pipeline publish", 2)
+    result = run("publish", "--json", cwd=tmp_path, **env(moved))
+    assert json.loads(result.stdout)["published"] == str(moved.warehouse_path)
+    assert rows(moved, "select sum(amount) from usage.costs") == billed
 
 
 def test_made_up_and_real_rows_never_share_a_warehouse(still_world: World, tmp_path: Path) -> None:
