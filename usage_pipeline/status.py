@@ -16,18 +16,17 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs
 
-_LAST_SYNCS = """
-select endpoint, max(fetched_at) as fetched_at from ({log}) where organization = $organization group by endpoint
-"""
+_LAST_SYNCS = "select organization, endpoint, max(fetched_at) as fetched_at from ({log}) group by all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointStatus:
-    """One endpoint: the first known day, the watermark, rows, and runs of days missing in between.
+    """One endpoint of one organization: first known day, watermark, rows, and runs of days missing in between.
 
     The watermark is the last day of the unbroken run of known days from the first one.
     """
 
+    organization: str
     endpoint: str
     first_day: date | None
     watermark: date | None
@@ -39,22 +38,26 @@ class EndpointStatus:
 
 
 def endpoint_status(settings: Settings) -> list[EndpointStatus]:
-    """The status of every endpoint for the configured organization, in the table's order."""
+    """Every endpoint's status, in the table's order, for each organization in the lake, else the configured one."""
     snapshot = take_snapshot(Lake(settings.lake_dir))
-    known: dict[str, dict[date, int]] = defaultdict(dict)
+    known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in snapshot.coverage().to_pylist():
-        if row["organization"] == settings.organization:
-            known[row["endpoint"]][row["date"]] = row["rows"]
+        known[row["organization"], row["endpoint"]][row["date"]] = row["rows"]
     with session() as con:
-        query = _LAST_SYNCS.format(log=snapshot.log_sql())
-        found: pa.Table = con.sql(query, params={"organization": settings.organization}).to_arrow_table()
-    last = {row["endpoint"]: row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
-    return [_status(name, known.get(name, {}), last.get(name)) for name in ENDPOINTS]
+        found: pa.Table = con.sql(_LAST_SYNCS.format(log=snapshot.log_sql())).to_arrow_table()
+    last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
+    organizations = sorted({organization for organization, _ in known}) or [settings.organization]
+    return [
+        _status(organization, name, known.get((organization, name), {}), last.get((organization, name)))
+        for organization in organizations
+        for name in ENDPOINTS
+    ]
 
 
-def _status(endpoint: str, days: dict[date, int], last_sync: datetime | None) -> EndpointStatus:
+def _status(organization: str, endpoint: str, days: dict[date, int], last_sync: datetime | None) -> EndpointStatus:
     if not days:
         return EndpointStatus(
+            organization=organization,
             endpoint=endpoint,
             first_day=None,
             watermark=None,
@@ -68,6 +71,7 @@ def _status(endpoint: str, days: dict[date, int], last_sync: datetime | None) ->
     gaps = tuple(day_runs([day for day in span if day not in days]))
     watermark = gaps[0].start.date() - timedelta(days=1) if gaps else max(days)
     return EndpointStatus(
+        organization=organization,
         endpoint=endpoint,
         first_day=min(days),
         watermark=watermark,

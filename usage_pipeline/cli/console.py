@@ -5,7 +5,7 @@ Put rendering here; what is rendered is computed by the floors below. Answers go
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -46,12 +46,22 @@ def decimal_text(value: Decimal) -> str:
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
-def print_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout; numbers to the right. Upstream text is data: markup in it is not obeyed."""
+def money_text(amount: Decimal | None) -> str:
+    """An amount to the cent, for overviews; exact amounts are the warehouse's."""
+    return "" if amount is None else f"{amount:,.2f}"
+
+
+def print_table(
+    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Collection[str] = ()
+) -> None:
+    """A table on stdout; numbers, and the columns named in `right`, to the right.
+
+    Upstream text is data: markup in it is not obeyed.
+    """
     table = Table(title=title, title_justify="left", header_style="bold")
     body = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        numeric = any(isinstance(row[index], int | Decimal | float) for row in body)
+        numeric = column in right or any(isinstance(row[index], int | Decimal | float) for row in body)
         table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
     for row in body:
         table.add_row(*(escape(text(value)) for value in row))

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
-from usage_pipeline.cli.console import err, out, print_table, progress
+from usage_pipeline.cli.console import err, money_text, out, print_table, progress
 from usage_pipeline.defs.run import JobResult, run_sync_job
 from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
@@ -24,6 +24,7 @@ QUERIES = (
     "select line_item, sum(amount) as usd from marts.cost_daily group by line_item order by usd desc limit 5",
 )
 _COST_DAYS = 3
+_OTHER_STEPS = 2  # the check of costs against usage, and publishing
 
 _ROWS = """
 select endpoint, min(date) as first_day, max(date) as last_day, sum(rows)::bigint as rows
@@ -65,16 +66,12 @@ def run_demo(*, days: int, seed: int) -> int:
 
 
 def _run(settings: Settings, window: Window) -> JobResult:
-    """The job, with a line per step where nobody watches a bar."""
-    console = err()
-    with progress("sync_usage", len(ENDPOINTS) + len(load_marts()) + 1) as bar:
+    """The job, with a bar that names the step just done."""
+    with progress("sync_usage", len(ENDPOINTS) + len(load_marts()) + _OTHER_STEPS) as bar:
 
         def tell(news: StepNews) -> None:
-            if console.is_terminal:
-                bar.update(bar.task_ids[0], description=news.asset)
-                bar.advance(bar.task_ids[0])
-            else:
-                console.print(f"  {news.asset}: {news.outcome}, {news.rows} rows, {news.seconds:.1f} s")
+            bar.update(bar.task_ids[0], description=f"{news.asset}: {news.outcome}")
+            bar.advance(bar.task_ids[0])
 
         return run_sync_job(settings, window, on_event=tell)
 
@@ -93,10 +90,15 @@ def _show(settings: Settings, window: Window) -> None:
     with ask(settings.warehouse_path, settings.lake_dir, _COSTS, {**organization, "after": after}) as answer:
         costs = {(project or "(no project)", day): amount for project, day, amount in answer.rows}
     shown = sorted({day for _, day in costs})
+    days = [str(day) for day in shown]
     print_table(
         "Cost by project, USD",
-        ["project", *map(str, shown)],
-        [(project, *(costs.get((project, day)) for day in shown)) for project in sorted({one for one, _ in costs})],
+        ["project", *days],
+        [
+            (project, *(money_text(costs.get((project, day))) for day in shown))
+            for project in sorted({one for one, _ in costs})
+        ],
+        right=days,
     )
     out().print(_next_steps(settings))
 

@@ -14,14 +14,16 @@ def run_status(*, as_json: bool) -> None:
     if as_json:
         print_json([_as_dict(one) for one in found])
         return
-    print_table(
-        None,
-        ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "gaps"],
-        [
-            (one.endpoint, one.first_day, one.watermark, one.days, one.rows, one.last_sync, _gaps(one) or "none")
-            for one in found
-        ],
-    )
+    for organization in dict.fromkeys(one.organization for one in found):
+        print_table(
+            f"Organization {organization}",
+            ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "gaps"],
+            [
+                (one.endpoint, one.first_day, one.watermark, one.days, one.rows, one.last_sync, _gaps(one) or "none")
+                for one in found
+                if one.organization == organization
+            ],
+        )
 
 
 def _gaps(one: EndpointStatus) -> str:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
-from usage_pipeline.lake.engine import connect, identifier
+from usage_pipeline.lake.engine import identifier, session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import Lake
@@ -110,5 +110,5 @@ def _bounds(organization: str, window: Window) -> dict[str, Any]:
 
 
 def _ask(statement: str, parameters: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
-    with connect() as con:
+    with session() as con:
         return con.execute(statement, parameters).fetchall()

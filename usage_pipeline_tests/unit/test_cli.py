@@ -184,7 +184,9 @@ def test_status_tells_how_far_each_endpoint_is(synced: Settings, tmp_path: Path)
     assert {found["costs"]["watermark"], found["images"]["watermark"]} <= {str(today), str(today - timedelta(days=1))}
     assert (found["costs"]["days"], found["costs"]["gaps"]) == (3, [])
     assert found["costs"]["rows"] == rows(synced, "select count(*) from usage.costs")[0][0]
-    table = run("status", cwd=tmp_path, **env(synced))
+    # The label of the day's settings does not hide what is there (after `demo`, say).
+    table = run("status", cwd=tmp_path, **env(synced, USAGE_PIPELINE_ORGANIZATION="other"))
+    assert "Organization default" in table.stdout
     assert all(name in table.stdout for name in ENDPOINTS)
 
 

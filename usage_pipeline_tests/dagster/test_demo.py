@@ -1,0 +1,55 @@
+"""The newcomer's command: `usage-pipeline demo`, as a process of its own."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from usage_pipeline.endpoints import ENDPOINTS
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command without any setting of this machine."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "USAGE_PIPELINE_"))}
+    command = [sys.executable, "-m", "usage_pipeline", *arguments]
+    return subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> None:
+    """Rows of all twelve endpoints, cost by project, the file's path, three queries that answer, and how to go on."""
+    result = run("demo", "--days", "3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    shown = dict(re.findall(r"usage\.(\w+)\s+│ \S+ │ \S+ │\s+(\d+) │", result.stdout))
+    assert set(shown) == set(ENDPOINTS)
+    assert all(int(count) > 0 for count in shown.values())
+    assert "Cost by project, USD" in result.stdout
+    assert "data/warehouse.duckdb" in result.stdout
+    assert "OPENAI_ADMIN_KEY" in result.stdout
+    assert (tmp_path / "data" / "warehouse.duckdb").exists()
+    queries = re.findall(r"^  usage-pipeline (sql .*)$", result.stdout, re.MULTILINE)
+    assert len(queries) == 3
+    for query in queries:
+        answer = run(*shlex.split(query), cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.count("│") > 2
+    assert [line for line in result.stderr.splitlines() if not line.startswith("serving")] == []
+
+
+def test_the_demo_keeps_out_of_real_data(tmp_path: Path) -> None:
+    """Where the folder holds another organization's rows, the demo refuses with the way out."""
+    first = run("demo", "--days", "1", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    log = tmp_path / "data" / "lake" / "meta" / "sync_log"
+    assert log.exists()
+    # Make the demo's rows another organization's: its label is in the log's rows.
+    import pyarrow as pa
+    from deltalake import DeltaTable, write_deltalake
+
+    table = pa.table(DeltaTable(log).to_pyarrow_table())
+    renamed = table.set_column(0, table.schema.field(0), pa.array(["acme"] * table.num_rows))
+    write_deltalake(log, renamed, mode="overwrite")
+    second = run("demo", "--days", "1", cwd=tmp_path)
+    assert second.returncode == 2
+    assert "USAGE_PIPELINE_DATA_DIR=demo-data usage-pipeline demo" in second.stderr
