@@ -3,7 +3,6 @@
 Put what must happen together under the warehouse's lock here; how marts and the file are made is on the floor below.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +22,8 @@ class Refresh:
     path: Path
 
 
-def refresh(settings: Settings, marts: Iterable[str] | None = None) -> Refresh:
-    """Build the marts that are out of date (all, or the named ones) and publish one consistent version.
-
-    Naming marts limits which are built first and reported; the published file still gets every mart up to date,
-    for a reader must never see marts and usage of different versions.
+def refresh(settings: Settings) -> Refresh:
+    """Build the marts that are out of date and publish one consistent version of everything.
 
     Raises:
         WarehouseBusy: another process kept building, or writers never paused.
@@ -36,14 +32,10 @@ def refresh(settings: Settings, marts: Iterable[str] | None = None) -> Refresh:
     with exclusive(settings.data_dir / WAREHOUSE_LOCK):
         snapshot = take_snapshot(lake)
         builds = build_marts(lake, snapshot)
-        lake.sync_log.compact()
-        lake.restatements.compact()
-        lake.mart_log.compact()
+        for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
+            ledger.compact()
         publish(settings.warehouse_path, [*snapshot.relations(), *mart_relations(lake)])
-    named = set(marts) if marts is not None else None
-    return Refresh(
-        builds=[build for build in builds if named is None or build.mart in named], path=settings.warehouse_path
-    )
+    return Refresh(builds=builds, path=settings.warehouse_path)
 
 
 def build_mart(settings: Settings, name: str) -> MartBuild:

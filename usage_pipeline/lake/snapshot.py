@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, recover
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
@@ -74,6 +75,7 @@ class Snapshot:
     """Versions of all usage and meta tables that belong together."""
 
     usage: dict[str, Pinned]
+    dims: dict[str, Pinned]
     sync_log: Pinned
     restatements: Pinned
 
@@ -115,6 +117,24 @@ class Snapshot:
         )
         return shown
 
+    def dim_relations(self) -> list[Relation]:
+        """The dimension tables, whole."""
+        return [
+            Relation(
+                schema="dims",
+                name=name,
+                sql=pinned.scan(),
+                comment=DIMS[name].description,
+                column_comments={column: text for column, _, text in DIMS[name].columns},
+            )
+            for name, pinned in self.dims.items()
+        ]
+
+    def dim_hashes(self) -> dict[str, str]:
+        """Each dimension's content hash, without when its rows were last seen."""
+        with session() as con:
+            return {name: dim_hash(con.sql(pinned.scan()).to_arrow_table()) for name, pinned in self.dims.items()}
+
     def usage_relations(self, organization: str, days: Collection[date]) -> list[Relation]:
         """The usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
         parts = {(organization, part) for part in storage_parts(days)}
@@ -148,8 +168,12 @@ def take_snapshot(lake: Lake) -> Snapshot:
     for _ in range(_TRIES):
         usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
         recover(lake, [pinned.at for pinned in usage.values() if pinned.at is not None])
+        dims = {name: lake.table("dims", name, dim.schema) for name, dim in DIMS.items()}
         snapshot = Snapshot(
-            usage, Pinned(lake.sync_log, lake.sync_log.open()), Pinned(lake.restatements, lake.restatements.open())
+            usage,
+            {name: Pinned(table, table.open()) for name, table in dims.items()},
+            Pinned(lake.sync_log, lake.sync_log.open()),
+            Pinned(lake.restatements, lake.restatements.open()),
         )
         if all(_is_newest(pinned) for pinned in usage.values()):
             return snapshot

@@ -98,7 +98,7 @@ class LakeTable:
         rows: pa.Table,
         *,
         organization: str,
-        days: Collection[date],
+        days: Collection[date] | None,
         parts: Collection[str],
         note: Any,
     ) -> None:
@@ -108,25 +108,24 @@ class LakeTable:
             at: the version the change was decided on; a later change of the same files refuses the commit.
             rows: all rows of the days; rows outside are refused by delta-rs.
             organization: whose days.
-            days: the days replaced, those without rows included.
+            days: the days replaced, those without rows included; None for all days of the parts.
             parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict.
             note: JSON-able value stored with the commit.
 
         Raises:
             CommitConflict: another writer was first; nothing was written.
         """
-        predicate = " and ".join(
-            [
-                f"organization = {literal(organization)}",
-                "part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")",
-                "date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")",
-            ]
-        )
+        conditions = [
+            f"organization = {literal(organization)}",
+            "part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")",
+        ]
+        if days is not None:
+            conditions.append("date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")")
         write_deltalake(
             at,
             rows,
             mode="overwrite",
-            predicate=predicate,
+            predicate=" and ".join(conditions),
             partition_by=list(self.partition_by),
             schema_mode="merge",
             writer_properties=_WRITER,
@@ -180,20 +179,24 @@ class Lake:
         """A mart's table; `schema` is that of its query and the storage partition."""
         return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY))
 
+    def table(self, group: str, name: str, schema: pa.Schema) -> LakeTable:
+        """A table without storage partitions, by its place."""
+        return LakeTable(self.root / group / name, schema)
+
     @property
     def sync_log(self) -> LakeTable:
         """One row per window read and accepted."""
-        return LakeTable(self.root / "meta" / "sync_log", SYNC_LOG)
+        return self.table("meta", "sync_log", SYNC_LOG)
 
     @property
     def restatements(self) -> LakeTable:
         """One row per changed row of a day that was known before."""
-        return LakeTable(self.root / "meta" / "restatements", RESTATEMENTS)
+        return self.table("meta", "restatements", RESTATEMENTS)
 
     @property
     def mart_log(self) -> LakeTable:
         """One row per build of a mart."""
-        return LakeTable(self.root / "meta" / "mart_log", MART_LOG)
+        return self.table("meta", "mart_log", MART_LOG)
 
     def usage_tables(self) -> dict[str, LakeTable]:
         """Every endpoint's table by name."""

@@ -1,36 +1,30 @@
 """Building marts incrementally: a day is computed again exactly when what it is made of has changed.
 
-Put the decision (fingerprints), the computation and the commit here; locking and publishing are warehouse.py's.
+Put the computation and the commit here; what has changed is told by fingerprints.py, locking and publishing are
+warehouse.py's.
 """
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
 import pyarrow as pa
+from deltalake import Schema as DeltaSchema
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
-from usage_pipeline.lake.engine import connect, identifier, scan_sql, session
-from usage_pipeline.lake.ledger import naive
-from usage_pipeline.lake.schemas import MART_LOG, PART, part_format, storage_parts, usage_schema
+from usage_pipeline.lake.dims import DIMS
+from usage_pipeline.lake.engine import connect, identifier, literal, scan_sql
+from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.derived import derived_relations
+from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remember, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
-from usage_pipeline.windows import Window, utc_now
+from usage_pipeline.windows import Window
 
-_MART_DAYS = """
-select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint
-from (select organization, mart, built_at, unnest(days, recursive := true) from ({log}))
-group by all
-"""
-
-# (organization, mart) -> day -> fingerprint of what the day was made of
-Fingerprints = dict[tuple[str, str], dict[date, str]]
+_ALL = "all"  # the storage partition of a mart of scope whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,22 +43,21 @@ def build_marts(lake: Lake, snapshot: Snapshot, names: Iterable[str] | None = No
     """
     marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
-    contents = _contents(snapshot)
-    built = _built(lake)
-    expected: Fingerprints = {}
+    contents, built = Contents(snapshot), remembered(lake)
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for organization, days in contents.items():
+    for organization, days in contents.days.items():
+        prints: dict[str, DayPrints] = {}
         for name in wanted:
             mart = marts[name]
-            fingerprints = _fingerprints(mart, organization, days, expected)
-            expected[organization, name] = fingerprints
+            prints[name] = fingerprints(mart, organization, contents, prints)
             before = built.get((organization, name), {})
-            changed = sorted(day for day, fingerprint in fingerprints.items() if before.get(day) != fingerprint)
+            changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
             if changed:
-                rows = _rebuild(lake, snapshot, mart, organization, changed)
-                _record(lake, mart, organization, rows, {day: fingerprints[day] for day in changed})
+                computed = sorted(days if mart.is_whole else changed)
+                rows = _rebuild(lake, snapshot, mart, organization, computed)
+                remember(lake, mart, organization, rows, changed)
                 done = builds[name]
-                builds[name] = MartBuild(mart=name, days=(*done.days, *changed), rows=done.rows + rows)
+                builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
     return list(builds.values())
 
 
@@ -77,54 +70,20 @@ def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]
     return [name for name in marts if name in wanted]
 
 
-def _contents(snapshot: Snapshot) -> dict[str, dict[date, dict[str, str]]]:
-    """Organization -> day -> endpoint -> content hash."""
-    found: dict[str, dict[date, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for row in snapshot.coverage().to_pylist():
-        found[row["organization"]][row["date"]][row["endpoint"]] = row["content_hash"]
-    return found
-
-
-def _built(lake: Lake) -> Fingerprints:
-    """What the marts' stored days were made of."""
-    table = lake.mart_log.open()
-    found: Fingerprints = defaultdict(dict)
-    if table is not None:
-        with session() as con:
-            rows = con.execute(_MART_DAYS.format(log=lake.mart_log.scan(table))).fetchall()
-        for organization, mart, day, fingerprint in rows:
-            found[organization, mart][day] = fingerprint
-    return found
-
-
-def _fingerprints(
-    mart: Mart, organization: str, days: Mapping[date, Mapping[str, str]], upstream: Fingerprints
-) -> dict[date, str]:
-    """Per day, a hash over the query, the contents it reads and the marts it reads."""
-    found = {}
-    endpoints = mart.endpoints
-    for day, contents in days.items():
-        parts = [f"{name}={contents[name]}" for name in sorted(endpoints) if name in contents]
-        parts += [f"{name}={upstream[organization, name].get(day)}" for name in sorted(mart.marts)]
-        if endpoints & contents.keys() or any(upstream[organization, name].get(day) for name in mart.marts):
-            found[day] = hashlib.sha256("|".join([mart.sql_hash, *parts]).encode()).hexdigest()
-    return found
-
-
 def _rebuild(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days: list[date]) -> int:
     """Compute the days and replace them in the mart's table; returns their number of rows."""
     rows = _compute(lake, snapshot, mart, organization, days)
     table = lake.mart(mart.name, rows.schema)
     at = table.create()
-    if set(at.schema().to_arrow().names) != set(rows.schema.names):
+    if at.schema() != DeltaSchema.from_arrow(rows.schema):
         table.overwrite(rows.schema.empty_table())  # the query has other columns now, so every day is new anyway
         at = table.create()
     table.replace(
         at,
         rows,
         organization=organization,
-        days=days,
-        parts=storage_parts(days),
+        days=None if mart.is_whole else days,
+        parts={_ALL} if mart.is_whole else storage_parts(days),
         note={"mart": mart.name, "days": len(days)},
     )
     return int(rows.num_rows)
@@ -135,27 +94,26 @@ def _compute(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days
     wanted = pa.table(
         {"organization": pa.array([organization] * len(days), pa.string()), "date": pa.array(sorted(days), pa.date32())}
     )
-    parts = {(organization, part) for part in storage_parts(days)}
+    parts = {(organization, part) for part in (*storage_parts(days), _ALL)}
+    part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
     with connect() as con:
         con.register("wanted", wanted)
         create_views(con, snapshot.usage_relations(organization, days))
+        create_views(con, snapshot.dim_relations())
         create_views(con, derived_relations())
         create_views(con, [_reduced(lake, name, parts) for name in mart.marts])
-        order = ", ".join(identifier(column) for column in ("date", *mart.grain))
-        query = f"select *, strftime(date, {part_format('1d')!r}) as {PART} from ({mart.sql}) order by {order}"  # noqa: S608
+        order = ", ".join(identifier(column) for column in mart.grain)
+        query = f"select *, {part} as {PART} from ({mart.sql}) order by {order}"  # noqa: S608 - own text
         computed: pa.Table = con.sql(query).to_arrow_table()
     return computed
 
 
 def _reduced(lake: Lake, name: str, parts: Collection[tuple[str, str]]) -> Relation:
-    """Another mart's rows of the wanted days."""
-    pinned = pin_mart(lake, name)
-    return Relation(
-        schema="marts",
-        name=name,
-        sql=f"select * from ({pinned.scan(parts, leave_out=[PART])}) semi join wanted using (organization, date)",  # noqa: S608
-        comment="",
-    )
+    """Another mart's rows of the wanted days, or of the organization where it is of scope whole."""
+    scan = pin_mart(lake, name).scan(parts, leave_out=[PART])
+    key = "organization" if load_marts()[name].is_whole else "organization, date"
+    sql = f"select * from ({scan}) semi join wanted using ({key})"  # noqa: S608 - own file list
+    return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
 def pin_mart(lake: Lake, name: str) -> Pinned:
@@ -184,23 +142,13 @@ def _mart_schema(name: str, _endpoints: tuple[str, ...]) -> pa.Schema:
 
 
 def _empty_relations() -> list[Relation]:
-    """The usage tables without any file, and the derived views over them."""
-    empty = [
+    """The usage and dimension tables without any file, and the derived views over them."""
+    empty = [Relation(schema="dims", name=name, sql=scan_sql(dim.schema, []), comment="") for name, dim in DIMS.items()]
+    empty += [
         Relation(schema="usage", name=name, sql=scan_sql(usage_schema(row), [], leave_out=[PART]), comment="")
         for name, row in ENDPOINTS.items()
     ]
     return empty + derived_relations()
-
-
-def _record(lake: Lake, mart: Mart, organization: str, rows: int, fingerprints: Mapping[date, str]) -> None:
-    row = {
-        "organization": organization,
-        "mart": mart.name,
-        "built_at": naive(utc_now()),
-        "rows": rows,
-        "days": [{"date": day, "fingerprint": fingerprint} for day, fingerprint in sorted(fingerprints.items())],
-    }
-    lake.mart_log.append(pa.Table.from_pylist([row], schema=MART_LOG))
 
 
 def mart_relations(lake: Lake) -> list[Relation]:

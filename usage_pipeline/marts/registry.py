@@ -1,6 +1,8 @@
 """The marts: one .sql file beside this module is one mart.
 
 Put reading of the files here. A file opens with a comment line that describes the mart and a line `-- grain: columns`.
+A day of it depends on that day of what it reads, and is computed alone; a mart that looks over days (a forecast) says
+`-- scope: whole` on its third line and is computed whole.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from importlib.resources import files
 from usage_pipeline.lake.engine import connect
 from usage_pipeline.marts.derived import derived_inputs
 
-_HEADER = re.compile(r"-- (?P<description>.+)\n-- grain: (?P<grain>.+)\n")
+_HEADER = re.compile(r"-- (?P<description>.+)\n-- grain: (?P<grain>.+)\n(-- scope: (?P<scope>day|whole)\n)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +27,7 @@ class Mart:
     sql: str
     description: str
     grain: tuple[str, ...]
+    is_whole: bool
     reads: frozenset[str]
 
     @property
@@ -33,6 +36,11 @@ class Mart:
         derived = derived_inputs()
         tables = set().union(*(derived.get(table, {table}) for table in self.reads))
         return frozenset(table.removeprefix("usage.") for table in tables if table.startswith("usage."))
+
+    @property
+    def dims(self) -> frozenset[str]:
+        """Dimensions it reads."""
+        return frozenset(table.removeprefix("dims.") for table in self.reads if table.startswith("dims."))
 
     @property
     def marts(self) -> frozenset[str]:
@@ -66,6 +74,7 @@ def load_marts() -> Mapping[str, Mart]:
                 sql=sql,
                 description=header["description"],
                 grain=tuple(column.strip() for column in header["grain"].split(",")),
+                is_whole=header["scope"] == "whole",
                 reads=frozenset(con.get_table_names(sql, qualified=True)),
             )
     order = TopologicalSorter({name: mart.marts for name, mart in sorted(found.items())}).static_order()

@@ -1,0 +1,91 @@
+"""What each day of a mart is made of, as a hash: equal fingerprints mean there is nothing to compute.
+
+Put the making and remembering of fingerprints here; computing what they call for is build.py's.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import date
+
+import pyarrow as pa
+
+from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.ledger import naive
+from usage_pipeline.lake.schemas import MART_LOG
+from usage_pipeline.lake.snapshot import Snapshot
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.registry import Mart
+from usage_pipeline.windows import utc_now
+
+# The one "day" under which a mart of scope whole is remembered.
+WHOLE = date(1, 1, 1)
+
+_REMEMBERED = """
+select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint
+from (select organization, mart, built_at, unnest(days, recursive := true) from ({log}))
+group by all
+"""
+
+# day -> fingerprint; a mart of scope whole has WHOLE alone
+DayPrints = dict[date, str]
+
+
+class Contents:
+    """What a snapshot's days hold: per organization, day and endpoint a content hash, and a hash per dimension."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.dims = snapshot.dim_hashes()
+        self.days: dict[str, dict[date, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        for row in snapshot.coverage().to_pylist():
+            self.days[row["organization"]][row["date"]][row["endpoint"]] = row["content_hash"]
+
+
+def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Mapping[str, DayPrints]) -> DayPrints:
+    """The mart's fingerprints, over its query, the contents and dimensions it reads, and the marts it reads.
+
+    Args:
+        mart: whose.
+        organization: for which rows.
+        contents: what there is to read.
+        upstream: fingerprints of the marts it reads, by name.
+    """
+    fixed = [mart.sql_hash, *(f"{name}={contents.dims[name]}" for name in sorted(mart.dims))]
+    fixed += [f"{name}={upstream[name][WHOLE]}" for name in sorted(mart.marts) if WHOLE in upstream[name]]
+    found: DayPrints = {}
+    for day, held in contents.days[organization].items():
+        parts = [f"{name}={held[name]}" for name in sorted(mart.endpoints) if name in held]
+        parts += [f"{name}={upstream[name][day]}" for name in sorted(mart.marts) if day in upstream[name]]
+        if parts:
+            found[day] = _hash([*fixed, *parts])
+    if not mart.is_whole:
+        return found
+    return {WHOLE: _hash([*fixed, *(f"{day}={found[day]}" for day in sorted(found))])}
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def remembered(lake: Lake) -> dict[tuple[str, str], DayPrints]:
+    """What the stored days were made of, by organization and mart."""
+    table = lake.mart_log.open()
+    found: dict[tuple[str, str], DayPrints] = defaultdict(dict)
+    if table is not None:
+        with session() as con:
+            rows = con.execute(_REMEMBERED.format(log=lake.mart_log.scan(table))).fetchall()
+        for organization, mart, day, fingerprint in rows:
+            found[organization, mart][day] = fingerprint
+    return found
+
+
+def remember(lake: Lake, mart: Mart, organization: str, rows: int, built: DayPrints) -> None:
+    """Note what was just computed."""
+    row = {
+        "organization": organization,
+        "mart": mart.name,
+        "built_at": naive(utc_now()),
+        "rows": rows,
+        "days": [{"date": day, "fingerprint": fingerprint} for day, fingerprint in sorted(built.items())],
+    }
+    lake.mart_log.append(pa.Table.from_pylist([row], schema=MART_LOG))
