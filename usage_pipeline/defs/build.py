@@ -1,0 +1,56 @@
+"""Everything Dagster sees, assembled from the endpoint table, the marts' files and the settings.
+
+Put assembly here and nothing else. Settings are read when definitions are built (for the first partition) and again
+when a run needs them; they are in no resource field, config or metadata, for Dagster stores those.
+"""
+
+import warnings
+from collections.abc import Callable
+from datetime import datetime
+
+import dagster as dg
+
+from usage_pipeline.defs.automation import automation
+from usage_pipeline.defs.checks import costs_check
+from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
+from usage_pipeline.defs.partitions import daily_partitions
+from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
+from usage_pipeline.defs.usage_assets import usage_assets
+from usage_pipeline.settings import Settings
+from usage_pipeline.sync import ClientFactory, make_client
+from usage_pipeline.windows import utc_now
+
+
+def build_defs(
+    settings: Callable[[], Settings] = Settings.from_env,
+    *,
+    client_factory: ClientFactory = make_client,
+    clock: Callable[[], datetime] = utc_now,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
+    on_event: OnEvent | None = None,
+) -> dg.Definitions:
+    """The definitions.
+
+    Args:
+        settings: Reads the settings; called anew by every run.
+        client_factory: Makes the client of the service.
+        clock: The present UTC time.
+        executor: In-process by default: twelve endpoints are read at once by one process. Where each step has its
+            own process, each reads its own endpoint.
+        on_event: Told as each step ends, in the process that runs the steps.
+
+    Raises:
+        FixConfig: the settings are wrong.
+    """
+    partitions = daily_partitions(settings().first_day(clock().date()))
+    with warnings.catch_warnings():
+        # Called beta by Dagster 1.13, whose version is pinned; 34 lines of it would drown the services' logs.
+        warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
+        assets = [*usage_assets(partitions), *mart_assets(partitions), warehouse_asset(partitions)]
+    defs = dg.Definitions(
+        assets=assets,
+        asset_checks=[costs_check()],
+        resources={SESSION: session_resource(settings, client_factory, clock, on_event)},
+        executor=executor,
+    )
+    return dg.Definitions.merge(defs, automation(settings, clock))

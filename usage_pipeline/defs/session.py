@@ -1,0 +1,177 @@
+"""One run's session: the settings it began with, its concurrent reads, and the publishing it owes at its end.
+
+Put what the steps of one process share here. In the in-process executor that is the whole run; where each step has
+its own process (multiprocess, Kubernetes) a session serves one step: it reads that endpoint only and publishes it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import dagster as dg
+
+from usage_pipeline.defs.event_log import kept_open
+from usage_pipeline.defs.failures import as_dagster, explain
+from usage_pipeline.defs.reader import ConcurrentReader
+from usage_pipeline.endpoints import Endpoint
+from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.settings import Settings
+from usage_pipeline.sync import ClientFactory, EndpointSync, new_sync_id
+from usage_pipeline.warehouse import Refresh, refresh
+from usage_pipeline.windows import Window
+
+SESSION = "session"  # the resource key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepNews:
+    """What a step came to: its asset (`usage/costs`), outcome, rows, and the reason where it failed."""
+
+    asset: str
+    outcome: str
+    rows: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+OnEvent = Callable[[StepNews], None]
+StepContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
+@dataclass(slots=True)
+class Report:
+    """Filled in by a step's body: what to tell when it is done, and the facts to show where it failed."""
+
+    outcome: str = "done"
+    rows: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """Shared by the steps of one process; settings and client are made when first asked for.
+
+    So a run without a key fails in its steps, with one line each.
+    """
+
+    def __init__(
+        self,
+        read_settings: Callable[[], Settings],
+        client_factory: ClientFactory,
+        clock: Callable[[], datetime],
+        on_event: OnEvent | None,
+    ) -> None:
+        self._read_settings = read_settings
+        self._client_factory = client_factory
+        self._clock = clock
+        self._on_event = on_event
+        self._settings: Settings | None = None
+        self._reader: ConcurrentReader | None = None
+        self._has_news = False
+        self._is_interrupted = False
+        self.now = clock()
+        self.sync_id = new_sync_id(self.now)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, read once: a run does not change its mind.
+
+        Raises:
+            FixConfig: they are wrong, or would put real rows beside the demo's.
+        """
+        if self._settings is None:
+            settings = self._read_settings()
+            keep_demo_apart(settings)
+            self._settings = settings
+        return self._settings
+
+    def read(self, endpoint: Endpoint, window: Window, together: Sequence[Endpoint]) -> EndpointSync:
+        """An endpoint's window, read and stored; the first call begins those of `together` at once."""
+        if self._reader is None:
+            client = self._client_factory(self.settings)
+            self._reader = ConcurrentReader(self.settings, client, self.sync_id, self.now)
+        done = self._reader.take(endpoint, window, together)
+        if done.error is None:
+            self.note_news()
+        return done
+
+    def note_news(self) -> None:
+        """Something is in the lake that the published file does not show yet."""
+        self._has_news = True
+
+    def publish(self) -> Refresh:
+        """Bring the published file up to date."""
+        refreshed = refresh(self.settings)
+        self._has_news = False
+        return refreshed
+
+    @contextmanager
+    def step(self, context: StepContext, asset: str) -> Iterator[Report]:
+        """The body of every step: turns our errors into Dagster's, tells the listener, notices interrupts."""
+        report, began = Report(), time.monotonic()
+        error: UsagePipelineError | None = None
+        try:
+            yield report
+        except UsagePipelineError as wrong:
+            error = wrong
+        except Exception:
+            self._tell(StepNews(asset=asset, outcome="failed", reason="unexpected error, see the run's log"))
+            raise
+        except BaseException:  # Dagster raises its interrupt wherever the main thread happens to be
+            self._is_interrupted = True
+            raise
+        seconds = time.monotonic() - began
+        if error is None:
+            self._tell(StepNews(asset=asset, outcome=report.outcome, rows=report.rows, seconds=seconds))
+            return
+        raised = as_dagster(context, error, report.facts)
+        outcome = "failed" if isinstance(raised, dg.Failure) else "retrying"
+        self._tell(StepNews(asset=asset, outcome=outcome, seconds=seconds, reason=explain(error)))
+        raise raised from None  # the error's own context could hold a request and its header
+
+    def close(self, log: logging.Logger) -> None:
+        """End the reads, and publish what no `warehouse` step published: a failed endpoint must not hide the others."""
+        if self._reader is not None and not self._reader.close():
+            log.warning("a commit was still under way when the run ended; it completes or leaves nothing.")
+        if not self._has_news or self._is_interrupted:
+            return
+        try:
+            path = self.publish().path
+        except Exception as wrong:  # the run's own outcome is what counts; this is told beside it
+            log.error(f"what this run read was not published: {explain(wrong)} Materialize `warehouse` to publish it.")
+        else:
+            log.info(f"published {path}: the `warehouse` step did not run after the last change.")
+
+    def _tell(self, news: StepNews) -> None:
+        if self._on_event is not None:
+            self._on_event(news)
+
+
+def session_resource(
+    read_settings: Callable[[], Settings],
+    client_factory: ClientFactory,
+    clock: Callable[[], datetime],
+    on_event: OnEvent | None,
+) -> dg.ResourceDefinition:
+    """The resource: no config, hence nothing of the settings (the key!) in any snapshot or run config."""
+
+    @dg.resource(description="What the steps of a run share: settings, concurrent reads, publishing at the end.")
+    def session(context: dg.InitResourceContext) -> Iterator[Session]:
+        made = Session(read_settings, client_factory, clock, on_event)
+        run_id = context.run.run_id if context.run is not None else None
+        with kept_open(context.instance, run_id):
+            try:
+                yield made
+            finally:
+                made.close(context.log or logging.getLogger(__name__))
+
+    return session
+
+
+def session_of(context: StepContext) -> Session:
+    """The step's session."""
+    return cast(Session, getattr(context.resources, SESSION))

@@ -1,0 +1,114 @@
+"""One asset per row of the endpoint table: reads its window, replaces it in the lake, reports and checks it.
+
+Put what an endpoint's step does here; how the steps' reads run concurrently is session.py's, what a check says
+checks.py's.
+"""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from usage_pipeline.defs.checks import FRESH, UsageFacts, check_specs, judge
+from usage_pipeline.defs.columns import usage_columns
+from usage_pipeline.defs.partitions import asset_window, read_here, usage_key
+from usage_pipeline.defs.session import SESSION, Session, session_of
+from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.lake.ledger import DayState, day_states
+from usage_pipeline.lake.quality import negative_measures, restated_rows
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.sync import EndpointSync
+from usage_pipeline.windows import Window
+
+_COUNTS = ("requests", "retries", "pages", "bytes", "buckets", "rows", "inserted", "updated", "deleted", "restated")
+
+
+def usage_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets of all endpoints."""
+    return [_usage_asset(endpoint, partitions) for endpoint in ENDPOINTS.values()]
+
+
+def _usage_asset(endpoint: Endpoint, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    key = usage_key(endpoint.name)
+
+    @dg.asset(
+        key=key,
+        group_name="usage",
+        description=endpoint.description,
+        kinds={"openai", "deltalake"},
+        metadata={
+            "dagster/column_schema": usage_columns(endpoint),
+            "dagster/table_name": f"usage.{endpoint.name}",
+            "path": endpoint.path,
+        },
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=check_specs(key),
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH),
+        required_resource_keys={SESSION},
+    )
+    def usage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        session = session_of(context)
+        with session.step(context, key.to_user_string()) as report:
+            window = asset_window(context)
+            report.facts = {"endpoint": endpoint.name, "window": str(window)}
+            done = session.read(endpoint, window, read_here(context))
+            if done.error is not None:
+                raise done.error
+            report.outcome, report.rows = done.outcome, done.total("rows")
+            return _materialized(context, session, endpoint, window, done)
+
+    return usage
+
+
+def _materialized(
+    context: dg.AssetExecutionContext, session: Session, endpoint: Endpoint, window: Window, done: EndpointSync
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """What the step tells: facts of the run, facts of each day, and the checks' verdicts."""
+    settings, lake = session.settings, Lake(session.settings.lake_dir)
+    first = min(settings.first_day(session.now.date()), window.start.date())
+    end = max(session.now.date() + timedelta(days=1), window.end.date())
+    states = day_states(lake, settings.organization, endpoint.name, Window.of_days(first, end))
+    restated = restated_rows(lake, endpoint, session.sync_id) if done.total("restated") else {}
+    for day, day_facts in _day_facts(window, states, restated, done).items():
+        context.add_asset_metadata(day_facts, partition_key=day.isoformat())
+    facts = UsageFacts(
+        endpoint=endpoint,
+        window=window,
+        today=session.now.date(),
+        now=session.now,
+        states=states,
+        drift=done.notes("drift"),
+        negative=negative_measures(lake, settings.organization, endpoint, window),
+    )
+    return dg.MaterializeResult(metadata=_run_facts(window, done), check_results=judge(facts))
+
+
+def _run_facts(window: Window, done: EndpointSync) -> dict[str, Any]:
+    """Facts of the whole window; upstream text as json or plain text only, for Dagster renders what is markdown."""
+    return {
+        "window": str(window),
+        "outcome": done.outcome,
+        "seconds": round(done.seconds, 3),
+        **{f"run_{name}": done.total(name) for name in _COUNTS},
+        "drift": dg.MetadataValue.json(done.notes("drift")),
+        "notes": dg.MetadataValue.json(done.notes("notes")),
+    }
+
+
+def _day_facts(
+    window: Window, states: Mapping[date, DayState], restated: Mapping[date, int], done: EndpointSync
+) -> dict[date, dict[str, Any]]:
+    """Facts of each day of the window that the lake now knows."""
+    widths = sorted({row["bucket_width"] for row in done.rows})
+    return {
+        day: {
+            "dagster/partition_row_count": states[day].rows,
+            "restated_rows": restated.get(day, 0),
+            "content_hash": states[day].content_hash,
+            "bucket_width": ", ".join(widths),
+        }
+        for day in window.dates()
+        if day in states
+    }

@@ -1,0 +1,100 @@
+"""What Dagster shows follows from the endpoint table and the marts' files."""
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+from usage_pipeline.defs.build import build_defs
+from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.lake.schemas import columns
+from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.settings import Settings
+from usage_pipeline.windows import utc_now
+
+USAGE = {dg.AssetKey(["usage", name]) for name in ENDPOINTS}
+MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
+WAREHOUSE = dg.AssetKey("warehouse")
+
+
+@pytest.fixture
+def defs(settings: Settings) -> dg.Definitions:
+    """The definitions over plain settings."""
+    return build_defs(lambda: settings)
+
+
+def test_every_row_and_every_mart_is_an_asset(defs: dg.Definitions) -> None:
+    """The assets are the endpoints, the marts and the published file, nothing else."""
+    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | MARTS | {WAREHOUSE}
+
+
+def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
+    """A mart's upstream assets are the tables its SQL reads, and the warehouse comes after all marts."""
+    graph = defs.resolve_asset_graph()
+    for name, mart in load_marts().items():
+        expected = {dg.AssetKey(["usage", one]) for one in mart.endpoints}
+        expected |= {dg.AssetKey(["marts", one]) for one in mart.marts}
+        assert graph.get(dg.AssetKey(["marts", name])).parent_keys == expected
+    assert graph.get(WAREHOUSE).parent_keys == MARTS
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=lambda row: row.name)
+def test_an_asset_tells_its_columns(defs: dg.Definitions, endpoint: Endpoint) -> None:
+    """The catalogue shows an endpoint's description and each column with type and meaning."""
+    spec = defs.resolve_asset_graph().get(dg.AssetKey(["usage", endpoint.name]))
+    shown = spec.metadata["dagster/column_schema"]
+    assert isinstance(shown, dg.TableSchema)
+    assert spec.description == endpoint.description
+    assert [(one.name, one.description) for one in shown.columns] == [(n, text) for n, _, text in columns(endpoint)]
+
+
+def test_partitions_are_days_up_to_and_with_today(defs: dg.Definitions, settings: Settings) -> None:
+    """The first partition is the settings' first day, the last is today; all assets share them, one run a range."""
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.partitions_def is not None
+        assert node.partitions_def.get_first_partition_key() == settings.first_day().isoformat()
+        assert node.partitions_def.get_last_partition_key() == utc_now().date().isoformat()
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_tomorrow_is_no_partition(defs: dg.Definitions) -> None:
+    """A day that has not begun cannot be asked for, so it is never taken for complete."""
+    partitions = defs.resolve_asset_graph().get(WAREHOUSE).partitions_def
+    assert partitions is not None
+    assert not partitions.has_partition_key((utc_now().date() + timedelta(days=1)).isoformat())
+
+
+def test_every_endpoint_has_the_same_checks(defs: dg.Definitions) -> None:
+    """Four checks for each endpoint, and the comparison with usage on costs."""
+    expected = {(key, name) for key in USAGE for name in ("drift", "completeness", "non_negative", "freshness")}
+    expected |= {(dg.AssetKey(["usage", "costs"]), "costs_have_usage")}
+    assert {(one.asset_key, one.name) for one in defs.resolve_asset_graph().asset_check_keys} == expected
+
+
+def test_the_job_holds_everything(defs: dg.Definitions) -> None:
+    """`sync_usage` runs all assets and all checks, one step an asset and one for the comparison."""
+    job = defs.resolve_job_def("sync_usage")
+    graph = defs.resolve_asset_graph()
+    assert set(job.asset_layer.executable_asset_keys) == graph.get_all_asset_keys()
+    assert len(job.nodes) == len(graph.get_all_asset_keys()) + 1
+
+
+def test_nothing_can_be_configured_with_a_key(defs: dg.Definitions) -> None:
+    """No asset and no resource has a config field: what could be typed there would be stored and shown."""
+    job = defs.resolve_job_def("sync_usage")
+    assert all(not node.definition.config_schema.as_field().is_required for node in job.nodes)
+    for node in job.nodes:
+        assert node.definition.config_schema.as_field().config_type.given_name in {None, "Any"}
+    schema = job.resource_defs["session"].config_schema
+    assert schema is None or schema.as_field().config_type.given_name in {None, "Any"}
+
+
+def test_importing_the_definitions_does_nothing() -> None:
+    """Importing reads no settings: a broken environment hurts only when definitions are asked for."""
+    code = "import usage_pipeline.definitions"
+    env = {"USAGE_PIPELINE_START_DATE": "never", "PATH": ""}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
