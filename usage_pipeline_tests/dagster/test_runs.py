@@ -112,7 +112,7 @@ def test_a_busy_service_is_asked_again(stage: Stage) -> None:
     """A step whose endpoint was busy is retried by itself, reads again, and the run ends green."""
     stage.gate.status["images"] = 503
     stage.gate.fails_left["images"] = 1
-    result = stage.run(recent(1))
+    result = stage.run(recent(1), ["usage/images", "usage/costs"])
     assert result.success, failures(result)
     assert _steps(result, "STEP_RESTARTED") == {"usage__images"}
     assert stage.gate.seen["images"] == 2
@@ -142,9 +142,9 @@ def test_restated_days_are_counted_day_by_day(stage: Stage) -> None:
     """When the organization restates closed days, the next run's partitions say how many rows each lost or won."""
     window = recent(5)
     stage.world.clock.advance(timedelta(days=-1))
-    assert stage.run(window).success
+    assert stage.run(window, ["usage/costs"]).success
     stage.world.clock.advance(timedelta(days=1))
-    assert stage.run(window).success
+    assert stage.run(window, ["usage/costs"]).success
     counted = "select date::varchar, count(*) from meta.restatements where not was_provisional and endpoint = 'costs'"
     ledger = dict(rows(stage.settings, f"{counted} group by all"))
     told = {day: facts["restated_rows"] for day, facts in _metadata(stage, "usage/costs").items()}
