@@ -1,7 +1,8 @@
 """Keeps made-up rows and real ones from ever sharing a warehouse."""
 
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.lake.snapshot import take_snapshot
+from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 
@@ -14,7 +15,8 @@ def keep_demo_apart(settings: Settings) -> None:
     Raises:
         FixConfig: the data folder holds the other kind.
     """
-    held = set(take_snapshot(Lake(settings.lake_dir)).coverage()["organization"].to_pylist())
+    with files_explained("looking at the data folder"):
+        held = set(coverage_of(Lake(settings.lake_dir))["organization"].to_pylist())
     if settings.organization == DEMO_ORGANIZATION and held - {DEMO_ORGANIZATION}:
         raise FixConfig(
             f"{settings.data_dir} holds synced data; the demo would put made-up rows beside it. Give the demo a folder "

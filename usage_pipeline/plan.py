@@ -12,6 +12,8 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs
 
+_SERVICE_BEGAN = date(2020, 6, 1)
+
 
 def asked_window(since: date, until: date | None, now: datetime) -> Window:
     """The window of days `[since, until)`, today included where no end is given; never past today.
@@ -20,6 +22,8 @@ def asked_window(since: date, until: date | None, now: datetime) -> Window:
         FixConfig: the window is empty or lies in the future.
     """
     tomorrow = now.date() + timedelta(days=1)
+    if since < _SERVICE_BEGAN:
+        raise FixConfig(f"{since} is before {_SERVICE_BEGAN}, when the service began: choose a later first day.")
     if since >= tomorrow:
         raise FixConfig(f"{since} is in the future: the newest day that can be read is today, {now.date()} (UTC).")
     return Window.of_days(since, min(until or tomorrow, tomorrow))

@@ -1,7 +1,7 @@
 """Replay: rebuild the lake from the raw archive, without network, to identical content.
 
-Put the rebuilding flow here. It builds beside the lake and then adopts each table in one commit, so that readers of
-the published file keep their version until the new one is published.
+Put the rebuilding flow here; what the old lake still knows is history.py's. It builds beside the lake and then adopts
+each table in one commit, so that readers of the published file keep their version until the new one is published.
 """
 
 import shutil
@@ -14,9 +14,11 @@ import pyarrow as pa
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.history import History, refuse_to_forget
 from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed, landed_files, load
-from usage_pipeline.lake.locks import REPLAY_LOCK, exclusive
+from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
@@ -25,56 +27,90 @@ from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import WIDTH_SECONDS
 
+_COMPACT_EVERY = 40  # raw files; the ledgers grow by one file each, and each step reads them
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What a replay did."""
+    """What a replay did: raw files applied, files left out because a later read had superseded them, rows."""
 
     files: int
+    left_out: int
     rows: int
     refreshed: Refresh
 
 
-def replay(settings: Settings, on_file: Callable[[int, int], None] | None = None) -> Replay:
+def replay(
+    settings: Settings, on_file: Callable[[int, int], None] | None = None, *, may_forget: bool = False
+) -> Replay:
     """Rebuild the usage tables, restatements and coverage from raw, then the marts and the published file.
 
     `on_file(done, total)` is called after each raw file. Reads that found nothing new were not landed; their
-    coverage rows are carried over where the present log can be read.
+    coverage rows are carried over from the present log where it can be read.
 
     Raises:
-        LakeDamaged: a raw file is missing bytes or was altered, or there is no raw archive; the lake is unchanged.
-        WarehouseBusy: a sync holds the warehouse.
+        LakeDamaged: a raw file is missing bytes or was altered, there is no raw archive, or (unless `may_forget`) the
+            lake holds days that raw no longer vouches for; the lake is unchanged.
+        LakeUnwritable: the disk or a folder refused.
+        WarehouseBusy: another replay is running, or a sync holds the warehouse.
     """
     total = sum(1 for _ in landed_files(settings.raw_dir))
     if not total:
         raise LakeDamaged(f"there is nothing to replay: {settings.raw_dir} holds no raw file; run a sync first.")
     lake = Lake(settings.lake_dir)
     workshop = settings.data_dir / "lake.replay"
-    shutil.rmtree(workshop, ignore_errors=True)
-    applied: set[Path] = set()
-    try:
-        rebuilt = Lake(workshop)
-        # When days were checked and found unchanged is not in raw, but decides what counts as provisional.
-        rebuilt.sync_log.append(_unchanged_reads(lake))
-        for path in landed_files(settings.raw_dir):
-            _apply(rebuilt, load(path))
-            applied.add(path)
-            if on_file is not None:
-                on_file(len(applied), total)
-        with exclusive(settings.data_dir / REPLAY_LOCK):
-            # What syncs landed meanwhile; from here on they wait.
-            for path in landed_files(settings.raw_dir):
-                if path not in applied:
-                    _apply(rebuilt, load(path))
-                    applied.add(path)
-            rows = _adopt(lake, rebuilt)
-    finally:
+    with files_explained("replay"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         shutil.rmtree(workshop, ignore_errors=True)
-    return Replay(files=len(applied), rows=rows, refreshed=refresh(settings))
+        try:
+            rebuild = _Rebuild(Lake(workshop), History.of(lake))
+            for path in landed_files(settings.raw_dir):
+                rebuild.apply(path)
+                if on_file is not None:
+                    on_file(len(rebuild.seen), total)
+            with exclusive(settings.data_dir / REPLAY_LOCK):
+                # What syncs landed meanwhile; from here on they wait.
+                rebuild.history = History.of(lake)
+                for path in landed_files(settings.raw_dir):
+                    rebuild.apply(path)
+                if not may_forget:
+                    refuse_to_forget(lake, rebuild.lake)
+                rows = _adopt(lake, rebuild.lake)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+    return Replay(
+        files=len(rebuild.seen) - rebuild.left_out, left_out=rebuild.left_out, rows=rows, refreshed=refresh(settings)
+    )
 
 
-def _apply(lake: Lake, landed: Landed) -> None:
-    """Bring one landed read into the lake as the sync that landed it did."""
+class _Rebuild:
+    """The new lake while it grows, and which raw files it has seen."""
+
+    def __init__(self, lake: Lake, history: History) -> None:
+        self.lake = lake
+        self.history = history
+        self.seen: set[Path] = set()
+        self.left_out = 0
+        # When days were checked and found unchanged is not in raw, but decides what counts as provisional.
+        if history.unchanged.num_rows:
+            lake.sync_log.append(history.unchanged)
+
+    def apply(self, path: Path) -> None:
+        """Bring a landed read in as the sync that landed it did, once; leave out what never reached the lake."""
+        if path in self.seen:
+            return
+        self.seen.add(path)
+        landed = load(path)
+        if self.history.supersedes(landed):
+            self.left_out += 1
+            return
+        _apply(self.lake, landed, self.history.commit_id(landed))
+        if len(self.seen) % _COMPACT_EVERY == 0:
+            self.lake.sync_log.compact()
+            self.lake.restatements.compact()
+
+
+def _apply(lake: Lake, landed: Landed, commit_id: str | None) -> None:
+    """One landed read, decoded and put into the lake."""
     if landed.endpoint not in ENDPOINTS:
         raise LakeDamaged(
             f"raw file {landed.path} is of endpoint {landed.endpoint!r}, which this version does not know."
@@ -97,7 +133,7 @@ def _apply(lake: Lake, landed: Landed) -> None:
         notes=landed.notes,
     )
     content = normalize(endpoint, landed.organization, read)
-    replace_window(lake, content, landed.sync_id, landed.recorded_at)
+    replace_window(lake, content, landed.sync_id, landed.recorded_at, commit_id=commit_id)
 
 
 def _nominal(bucket: Bucket, width: BucketWidth) -> Bucket:
@@ -108,15 +144,20 @@ def _nominal(bucket: Bucket, width: BucketWidth) -> Bucket:
 
 
 def _adopt(lake: Lake, rebuilt: Lake) -> int:
-    """Put the rebuilt content into the lake, one commit a table; returns the rows of all usage tables."""
+    """Put the rebuilt content into the lake, one commit a table; returns the rows of all usage tables.
+
+    Commit ids are those of the first run wherever the log was readable, so that ledgers of before and after agree if a
+    crash comes in between; the next replay finishes it.
+    """
     total = 0
     for name, table in rebuilt.usage_tables().items():
         rows = _content(table)
         total += rows.num_rows
-        if rows.num_rows or lake.usage(ENDPOINTS[name]).open() is not None:
-            lake.usage(ENDPOINTS[name]).overwrite(rows)
-    lake.restatements.overwrite(_content(rebuilt.restatements))
-    lake.sync_log.overwrite(_content(rebuilt.sync_log))
+        if rows.num_rows or lake.usage(ENDPOINTS[name]).path.exists():
+            lake.usage(ENDPOINTS[name]).renew(rows)
+    lake.restatements.renew(_content(rebuilt.restatements))
+    lake.sync_log.renew(_content(rebuilt.sync_log))
+    lake.mart_log.renew(lake.mart_log.schema.empty_table())  # marts are made of the tables above: all anew
     return total
 
 
@@ -124,14 +165,4 @@ def _content(table: LakeTable) -> pa.Table:
     at = table.open()
     with session() as con:
         rows: pa.Table = con.sql(table.scan(at)).to_arrow_table()
-    return rows
-
-
-def _unchanged_reads(lake: Lake) -> pa.Table:
-    """Coverage rows of reads that found nothing new: when a day was last checked is not in raw."""
-    at = lake.sync_log.open()
-    with session() as con:
-        rows: pa.Table = con.sql(
-            f"select * from ({lake.sync_log.scan(at)}) where outcome = 'unchanged'"  # noqa: S608 - own file list
-        ).to_arrow_table()
     return rows

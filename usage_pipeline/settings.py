@@ -7,6 +7,7 @@ import os
 import re
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -28,7 +29,12 @@ class Settings(BaseSettings):
     """What a run needs to know. The key is a SecretStr: it prints as stars, and goes only into the request header."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     admin_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_ADMIN_KEY")
@@ -56,7 +62,8 @@ class Settings(BaseSettings):
             return cls(_env_file=env_file)
         except ValidationError as wrong:
             first = wrong.errors(include_input=False, include_url=False)[0]
-            raise FixConfig(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            said = first["msg"].removeprefix("Value error, ")
+            raise FixConfig(f"setting {'.'.join(map(str, first['loc']))}: {said}.") from None
         except UnicodeDecodeError:
             raise FixConfig(f"{env_file} is not UTF-8 text: save it as UTF-8.") from None
 
@@ -73,16 +80,31 @@ class Settings(BaseSettings):
             raise ValueError("the key holds a space, a line break or a non-ASCII character; copy it again")
         return key
 
+    @field_validator("data_dir")
+    @classmethod
+    def _check_data_dir(cls, value: Path) -> Path:
+        """Expand ~, and refuse what the engines underneath read as patterns, escapes or partitions."""
+        path = value.expanduser()
+        odd = sorted(set(str(path.absolute())) & set("%?*[]#=")) or [c for c in str(path) if not c.isprintable()]
+        if odd:
+            raise ValueError(f"the path {str(path.absolute())!r} holds {odd[0]!r}: choose one without % ? * [ ] # =")
+        return path
+
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, value: str) -> str:
         """Allow https anywhere, plain http on loopback only: the key must not cross a network in the clear."""
-        parts = urlsplit(value.strip())
-        if parts.scheme == "http" and parts.hostname in _LOOPBACK:
-            return value.strip().rstrip("/")
-        if parts.scheme != "https" or not parts.hostname or parts.username or parts.password or parts.query:
+        url = value.strip().rstrip("/")
+        parts = urlsplit(url)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        try:
+            is_plain = bool(parts.hostname) and not (parts.username or parts.password or parts.query or parts.fragment)
+            is_plain = is_plain and parts.port != 0
+        except ValueError:  # a port that is no port
+            is_plain = False
+        if not is_safe or not is_plain:
             raise ValueError("needs the form https://host/v1 (plain http only for 127.0.0.1 or localhost)")
-        return value.strip().rstrip("/")
+        return url
 
     @field_validator("organization")
     @classmethod
@@ -114,6 +136,22 @@ class Settings(BaseSettings):
         today = today or utc_now().date()
         months = today.year * 12 + today.month - 1 - _MONTHS_KEPT
         return date(months // 12, months % 12 + 1, 1)
+
+    def prepare_data_dir(self) -> None:
+        """Create the data folder, and make sure that it can be written, before anything is asked of the service.
+
+        Raises:
+            FixConfig: it cannot; the message has the path and the system's reason.
+        """
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.data_dir):
+                pass
+        except OSError as refused:
+            raise FixConfig(
+                f"the data folder {self.data_dir.absolute()} cannot be written ({refused.strerror}): mend its rights "
+                "or set USAGE_PIPELINE_DATA_DIR to another folder."
+            ) from None
 
     @property
     def lake_dir(self) -> Path:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
@@ -39,7 +40,8 @@ class EndpointStatus:
 
 def endpoint_status(settings: Settings) -> list[EndpointStatus]:
     """Every endpoint's status, in the table's order, for each organization in the lake, else the configured one."""
-    snapshot = take_snapshot(Lake(settings.lake_dir))
+    with files_explained("status"):
+        snapshot = take_snapshot(Lake(settings.lake_dir))
     known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in snapshot.coverage().to_pylist():
         known[row["organization"], row["endpoint"]][row["date"]] = row["rows"]

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +64,7 @@ class SyncReport:
     sync_id: str
     endpoints: list[EndpointSync] = field(default_factory=list)
     refreshed: Refresh | None = None
+    refresh_error: UsagePipelineError | None = None
 
     @property
     def failed(self) -> list[EndpointSync]:
@@ -106,18 +107,23 @@ def sync(
 ) -> SyncReport:
     """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
 
-    Errors of an endpoint are in the report; the refresh happens for what succeeded.
+    Errors of an endpoint, and of the refresh, are in the report; the refresh happens for what succeeded.
 
     Raises:
-        FixConfig: settings do not allow to begin (no key, nothing written).
-        WarehouseBusy: the refresh could not get its turn; the lake is up to date.
+        FixConfig: settings do not allow to begin (no key, a data folder that cannot be written): nothing was asked.
     """
     client = client_factory(settings)
+    settings.prepare_data_dir()
     now = clock()
     sync_id = new_sync_id(now)
     done = asyncio.run(_sync_all(settings, client, endpoints, window, now, sync_id, on_done))
-    has_news = any(one.rows for one in done)
-    return SyncReport(sync_id=sync_id, endpoints=done, refreshed=refresh(settings) if has_news else None)
+    report = SyncReport(sync_id=sync_id, endpoints=done)
+    if not any(one.rows for one in done):
+        return report
+    try:
+        return replace(report, refreshed=refresh(settings))
+    except UsagePipelineError as error:
+        return replace(report, refresh_error=error)
 
 
 async def _sync_all(

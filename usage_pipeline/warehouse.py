@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from usage_pipeline.lake.catalog import publish
+from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
-from usage_pipeline.lake.snapshot import take_snapshot
+from usage_pipeline.lake.snapshot import check_rows, take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
 from usage_pipeline.settings import Settings
@@ -27,10 +28,13 @@ def refresh(settings: Settings) -> Refresh:
 
     Raises:
         WarehouseBusy: another process kept building, or writers never paused.
+        LakeDamaged: the tables do not hold what the coverage log says; nothing was published.
+        LakeUnwritable: the disk or a folder refused; nothing was published.
     """
     lake = Lake(settings.lake_dir)
-    with exclusive(settings.data_dir / WAREHOUSE_LOCK):
+    with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
         snapshot = take_snapshot(lake)
+        check_rows(snapshot)
         builds = build_marts(lake, snapshot)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()

@@ -3,6 +3,7 @@
 Put arithmetic on time here; what is asked for in a window, or stored of it, lives elsewhere.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ from usage_pipeline.errors import FixConfig
 
 WIDTH_SECONDS: dict[BucketWidth, int] = {"1m": 60, "1h": 3600, "1d": 86400}
 DAY_SECONDS = 86400
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,6 +102,8 @@ def parse_day(text: str) -> date:
         FixConfig: the text is not such a day.
     """
     try:
+        if not _DAY.fullmatch(text):  # fromisoformat also takes weeks and compact forms
+            raise ValueError
         return date.fromisoformat(text)
     except ValueError:
         raise FixConfig(f"{text!r} is not a day: write it as YYYY-MM-DD, for example 2026-11-03.") from None

@@ -4,6 +4,7 @@ Put rendering here; what is rendered is computed by the floors below. Answers go
 """
 
 import json
+import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ def text(value: Any) -> str:
         return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple | dict):
+        value = json.dumps(plain(value), ensure_ascii=False)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
 
 
@@ -70,18 +73,24 @@ def print_table(
 
 def print_json(value: Any) -> None:
     """JSON on stdout: decimals as text (exact), times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, default=json_value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-def json_value(value: Any) -> Any:
-    """What JSON has no form for, as text."""
+def plain(value: Any) -> Any:
+    """A value in JSON's own types: decimals, times and what JSON has no form for become text; NaN becomes null."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(inner) for inner in value]
     if isinstance(value, Decimal):
         return decimal_text(value)
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 @contextmanager

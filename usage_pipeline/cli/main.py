@@ -4,6 +4,7 @@ Put commands' options and help here; each command's work is in its own module, i
 `--help` stays quick.
 """
 
+import io
 import logging
 import os
 import sys
@@ -20,6 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_INTERRUPTED = 130
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Endpoints = Annotated[
     list[str] | None, typer.Option("--endpoint", metavar="N", help="Only this endpoint; may be repeated.")
@@ -28,7 +31,7 @@ Endpoints = Annotated[
 
 @app.command()
 def demo(
-    days: Annotated[int, typer.Option(min=1, max=365, help="How many days to sync, today included.")] = 14,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How many days to sync, today included.")] = 14,
     seed: Annotated[int, typer.Option(help="Which made-up organization.")] = 7,
 ) -> None:
     """Try everything without a key: a local API over a made-up organization, a real sync, a warehouse to query."""
@@ -67,11 +70,16 @@ def sync(
 
 
 @app.command()
-def replay(as_json: Json = False) -> None:
+def replay(
+    may_forget: Annotated[
+        bool, typer.Option("--may-forget", help="Go on where raw files are missing: their days are dropped.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Rebuild the lake and the warehouse from the raw archive, without network."""
     from usage_pipeline.cli.sync import run_replay
 
-    run_replay(as_json=as_json)
+    run_replay(may_forget=may_forget, as_json=as_json)
 
 
 @app.command()
@@ -82,9 +90,10 @@ def publish(as_json: Json = False) -> None:
     run_publish(as_json=as_json)
 
 
-@app.command()
+# A query may begin with a comment, `-- like this`: that is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def sql(
-    query: Annotated[str, typer.Argument(help="A DuckDB query.")],
+    query: Annotated[str, typer.Argument(help="A DuckDB query, or - to read it from standard input.")],
     as_json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV on stdout.")] = False,
 ) -> None:
@@ -117,24 +126,31 @@ def run() -> None:
     Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 a check failed, 130 interrupted.
     """
     os.umask(0o077)  # what is written tells what a company spends
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "WARNING"), stream=sys.stderr, format="%(levelname)s %(message)s"
-    )
-    # DEBUG of the HTTP library prints headers' neighbours; nothing of it helps here.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("httpcore").setLevel(logging.WARNING)
+    _set_up_streams()
     try:
         app()
     except UsagePipelineError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted; what was not committed is unchanged.")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
+            _complain("interrupted; what was not committed is unchanged.")
+        raise
     except BrokenPipeError:
         # The reader (head, less) has gone: no error of ours. Keep Python's shutdown from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as refused:
+        _complain(f"{refused.filename or 'a file'}: {refused.strerror or refused}; mend that and run again.")
+        sys.exit(1)
+
+
+def _set_up_streams() -> None:
+    """UTF-8 out whatever the locale: names are of any script; quiet logs, for the commands say what matters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
 
 
 def _complain(message: str) -> None:

@@ -1,10 +1,12 @@
 """The `sql` command."""
 
 import csv
+import json
 import sys
 from decimal import Decimal
+from typing import Any
 
-from usage_pipeline.cli.console import decimal_text, print_json, print_table
+from usage_pipeline.cli.console import decimal_text, plain, print_json, print_table
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings
@@ -15,6 +17,7 @@ def run_sql(query: str, *, as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise FixConfig("--json and --csv exclude each other: choose one.")
     settings = Settings.from_env()
+    query = sys.stdin.read() if query == "-" else query
     with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
         if as_json:
             print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
@@ -22,6 +25,15 @@ def run_sql(query: str, *, as_json: bool, as_csv: bool) -> None:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(answer.columns)
             for row in answer.rows:
-                writer.writerow([decimal_text(v) if isinstance(v, Decimal) else v for v in row])
+                writer.writerow([_cell(value) for value in row])
         else:
             print_table(None, answer.columns, answer.rows)
+
+
+def _cell(value: Any) -> Any:
+    """A value in CSV: as it is where CSV has a form for it, nested ones as JSON."""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(plain(value), ensure_ascii=False) if isinstance(value, list | tuple | dict) else value

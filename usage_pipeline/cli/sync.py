@@ -31,7 +31,8 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     else:
         _print(report)
     _complain(report)
-    return max((one.error.exit_code for one in report.failed if one.error is not None), default=0)
+    errors = [*(one.error for one in report.failed), report.refresh_error]
+    return max((error.exit_code for error in errors if error is not None), default=0)
 
 
 def _print(report: SyncReport) -> None:
@@ -56,6 +57,8 @@ def _complain(report: SyncReport) -> None:
         if not (is_config and is_config_said):  # a refused key fails every endpoint: one line is enough
             sys.stderr.write(f"usage-pipeline: {text(' '.join(str(one.error).split()))}\n")
         is_config_said = is_config_said or is_config
+    if report.refresh_error is not None:
+        sys.stderr.write(f"usage-pipeline: not published: {text(' '.join(str(report.refresh_error).split()))}\n")
 
 
 def _as_dict(report: SyncReport) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def _as_dict(report: SyncReport) -> dict[str, Any]:
         "endpoints": [_endpoint_dict(one) for one in report.endpoints],
         "marts": _mart_dicts(report.refreshed) if report.refreshed else [],
         "published": str(report.refreshed.path) if report.refreshed else None,
+        "error": str(report.refresh_error) if report.refresh_error else None,
     }
 
 
@@ -80,15 +84,21 @@ def _endpoint_dict(one: EndpointSync) -> dict[str, Any]:
     }
 
 
-def run_replay(*, as_json: bool) -> None:
+def run_replay(*, may_forget: bool, as_json: bool) -> None:
     """Replay and report."""
     settings = Settings.from_env()
     with progress("replaying raw files", 1, quiet=as_json) as bar:
-        done = replay(settings, lambda count, total: bar.update(bar.task_ids[0], completed=count, total=total))
+        done = replay(
+            settings,
+            lambda count, total: bar.update(bar.task_ids[0], completed=count, total=total),
+            may_forget=may_forget,
+        )
     if as_json:
-        print_json({"files": done.files, "rows": done.rows, "published": str(done.refreshed.path)})
+        facts = {"files": done.files, "left_out": done.left_out, "rows": done.rows}
+        print_json({**facts, "published": str(done.refreshed.path)})
     else:
-        print_table(None, ["raw files", "rows", "published"], [(done.files, done.rows, str(done.refreshed.path))])
+        columns = ["raw files", "left out", "rows", "published"]
+        print_table(None, columns, [(done.files, done.left_out, done.rows, str(done.refreshed.path))])
 
 
 def run_publish(*, as_json: bool) -> None:

@@ -87,6 +87,42 @@ def day_states(
     }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcceptedRead:
+    """One row of the coverage log, as far as replay needs it to repeat what was done."""
+
+    organization: str
+    endpoint: str
+    sync_id: str
+    commit_id: str
+    outcome: str
+    window: Window
+    fetched_at: datetime
+
+
+def accepted_reads(lake: Lake) -> list[AcceptedRead]:
+    """Every row of the coverage log, in the order the reads began."""
+    found = lake.sync_log.open()
+    if found is None:
+        return []
+    columns = "organization, endpoint, sync_id, commit_id, outcome, window_start, window_end, fetched_at"
+    log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(found))
+    with session() as con:
+        rows = con.execute(f"select {columns} from ({log}) order by fetched_at, committed_at").fetchall()  # noqa: S608
+    return [
+        AcceptedRead(
+            organization=organization,
+            endpoint=endpoint,
+            sync_id=sync_id,
+            commit_id=commit_id,
+            outcome=outcome,
+            window=Window(start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)),
+            fetched_at=fetched_at.replace(tzinfo=UTC),
+        )
+        for organization, endpoint, sync_id, commit_id, outcome, start, end, fetched_at in rows
+    ]
+
+
 def record_sync(lake: Lake, row: Mapping[str, Any]) -> None:
     """Append one row to the coverage log."""
     lake.sync_log.append(pa.Table.from_pylist([dict(row)], schema=SYNC_LOG))

@@ -14,6 +14,7 @@ from pathlib import Path
 from usage_pipeline.errors import WarehouseBusy
 
 WAREHOUSE_LOCK = ".warehouse.lock"  # held while marts are built and published
+REBUILD_LOCK = ".rebuild.lock"  # held by a replay from its first step to its last
 REPLAY_LOCK = ".replay.lock"  # shared by syncs while they commit, exclusive while a replay adopts its result
 
 _POLL_SECONDS = 0.05

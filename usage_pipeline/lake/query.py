@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from usage_pipeline.errors import FixConfig
+from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.engine import literal
 
 _BATCH = 10_000
@@ -30,19 +30,37 @@ def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None
     """Run a query on the published file; its rows can be read while the context lasts.
 
     Raises:
-        FixConfig: nothing is published yet, or the query is wrong; the message is the engine's own.
+        FixConfig: nothing is published yet, or the query is wrong or empty; the message is the engine's own.
+        LakeDamaged: the published file or a file of the lake is gone or cannot be read.
     """
     try:
         with _open(path, lake_root) as con:
             answer = con.execute(sql, parameters)
-            yield Answer([column[0] for column in answer.description or []], _rows(answer))
-    except (duckdb.IOException, duckdb.PermissionException) as gone:
+            if answer is None or answer.description is None:
+                raise FixConfig("the query is empty: write a statement, for example `from marts.cost_daily limit 5`.")
+            yield Answer(_distinct([column[0] for column in answer.description]), _rows(answer))
+    except duckdb.PermissionException as refused:
         raise FixConfig(
-            f"the query failed: {str(gone).strip()} Queries read the lake's files only; if the data folder was moved, "
-            "run `usage-pipeline publish`."
+            f"the query failed: {str(refused).strip()} Queries read the lake's files and nothing else; if the data "
+            "folder was moved, run `usage-pipeline publish`."
+        ) from None
+    except duckdb.IOException as gone:
+        raise LakeDamaged(
+            f"the query failed: {str(gone).strip()} If the data folder was moved or warehouse.duckdb is damaged, run "
+            "`usage-pipeline publish`; if files of the lake were lost, `usage-pipeline replay`."
         ) from None
     except duckdb.Error as wrong:
         raise FixConfig(f"the query failed: {str(wrong).strip()}") from None
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names without repetition: a second `a` becomes `a_2`, so that no value hides another."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return found
 
 
 def _open(path: Path, lake_root: Path) -> duckdb.DuckDBPyConnection:

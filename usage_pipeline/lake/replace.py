@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from usage_pipeline.errors import LakeUnwritable, WarehouseBusy
+from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.diff import Changes, compare
+from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import DayState, day_states, naive, record_sync, recover, to_note
 from usage_pipeline.lake.schemas import storage_parts
-from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable
+from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable, commit_notes
 from usage_pipeline.lake.tables import Content
 
 _ATTEMPTS = 12
@@ -41,18 +41,38 @@ class _Decision:
 
 
 def replace_window(
-    lake: Lake, content: Content, sync_id: str, recorded_at: datetime, land: Callable[[], Path] | None = None
+    lake: Lake,
+    content: Content,
+    sync_id: str,
+    recorded_at: datetime,
+    land: Callable[[], Path] | None = None,
+    *,
+    commit_id: str | None = None,
 ) -> dict[str, Any]:
     """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
 
     Days whose content hash is the stored one are not written; nor are days that a read begun later has already
     replaced (so backfills and daily runs commute). `land` writes the raw pages, is called only when something
-    is new, and not given by replay, which reads them. Outcome is `replaced` or `unchanged`.
+    is new, and not given by replay, which reads them and repeats the first run's `commit_id`. Outcome is `replaced` or
+    `unchanged`.
 
     Raises:
         WarehouseBusy: other writers won every attempt; nothing was changed.
         LakeUnwritable: the disk or folder refused; nothing was changed.
+        LakeDamaged: a file of the table is missing or altered; nothing was changed.
     """
+    with files_explained(f"{content.endpoint.name} {content.window}"):
+        return _replace(lake, content, sync_id, recorded_at, land, commit_id)
+
+
+def _replace(
+    lake: Lake,
+    content: Content,
+    sync_id: str,
+    recorded_at: datetime,
+    land: Callable[[], Path] | None,
+    commit_id: str | None,
+) -> dict[str, Any]:
     landed: Path | None = None
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
@@ -61,19 +81,19 @@ def replace_window(
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
             record_sync(lake, row)
             return row
+        # Of each attempt its own: rows an attempt left in the ledger must not count for the next one.
+        attempt_id = commit_id or uuid.uuid4().hex
         try:
             landed = landed or (land() if land else None)
-            row = _commit(lake, table, content, sync_id, recorded_at, decision)
+            row = _commit(lake, table, content, sync_id, recorded_at, decision, attempt_id)
         except CommitConflict:
             _log.info("%s %s: another writer was first, comparing again", content.endpoint.name, content.window)
             time.sleep(random.uniform(0.01, 0.05) * 2 ** min(attempt, 5))  # noqa: S311 - spreads writers, no secret
-        except Exception as refused:
-            # An interrupt is no Exception: it may come just after the commit, which then needs its raw file.
-            _discard(landed)
-            if isinstance(refused, OSError | DeltaError):
-                raise LakeUnwritable(
-                    f"{content.endpoint.name} {content.window}: {refused}; nothing changed."
-                ) from refused
+        except Exception:
+            # An interrupt is no Exception: it may come just after the commit, which then needs its raw file. So may
+            # an error: delta-rs tidies its log after a commit, and can fail at that.
+            if not _was_committed(table, attempt_id):
+                _discard(landed)
             raise
         else:
             record_sync(lake, row)
@@ -88,6 +108,15 @@ def _discard(landed: Path | None) -> None:
     """Take back a raw file whose content never reached the lake."""
     if landed is not None:
         landed.unlink(missing_ok=True)
+
+
+def _was_committed(table: LakeTable, commit_id: str) -> bool:
+    """Whether the commit is in the table's history; when that cannot be told, yes, for then raw must stay."""
+    try:
+        newest = table.open()
+        return newest is not None and any(note["commit_id"] == commit_id for note in commit_notes(newest))
+    except Exception:  # the first error is the one to report
+        return True
 
 
 def _decide(lake: Lake, table: LakeTable, content: Content) -> _Decision:
@@ -106,10 +135,15 @@ def _decide(lake: Lake, table: LakeTable, content: Content) -> _Decision:
 
 
 def _commit(
-    lake: Lake, table: LakeTable, content: Content, sync_id: str, recorded_at: datetime, decision: _Decision
+    lake: Lake,
+    table: LakeTable,
+    content: Content,
+    sync_id: str,
+    recorded_at: datetime,
+    decision: _Decision,
+    commit_id: str,
 ) -> dict[str, Any]:
     """Restatements first (they count only with their coverage row), then the table; returns the coverage row."""
-    commit_id = uuid.uuid4().hex
     new_rows = content.rows_of(decision.to_write)
     parts = storage_parts(decision.to_write)
     changes = Changes.none()

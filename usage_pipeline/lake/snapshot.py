@@ -3,15 +3,17 @@
 Put pinning and the readers' view of usage and meta tables here; writing the published file is catalog.py's.
 """
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.errors import LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, recover
@@ -146,6 +148,34 @@ class Snapshot:
             )
             for name, pinned in self.usage.items()
         ]
+
+
+def check_rows(snapshot: Snapshot) -> None:
+    """Compare the tables with the coverage log: files all there, and as many rows as the log counts.
+
+    Raises:
+        LakeDamaged: a table lost files or rows, or has some nobody recorded.
+    """
+    covered: dict[str, int] = defaultdict(int)
+    for row in snapshot.coverage().to_pylist():
+        covered[row["endpoint"]] += row["rows"]
+    for name, pinned in snapshot.usage.items():
+        gone = [file for file in pinned.table.files(pinned.at) if not Path(file).exists()]
+        held = pinned.table.row_count(pinned.at)
+        if gone or held != covered[name]:
+            problem = f"{gone[0]} is missing" if gone else f"{held} rows, {covered[name]} recorded"
+            raise LakeDamaged(
+                f"usage.{name} is not what was written ({problem}): run `usage-pipeline replay`, which rebuilds it "
+                "from the raw archive, or restore data/lake from a backup. Nothing was published."
+            )
+
+
+def coverage_of(lake: Lake) -> pa.Table:
+    """The known days of a lake, by its coverage log alone."""
+    log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(lake.sync_log.open()))
+    with session() as con:
+        covered: pa.Table = con.sql(_COVERAGE.format(log=log)).to_arrow_table()
+    return covered
 
 
 def _usage_relation(name: str, sql: str) -> Relation:

@@ -4,6 +4,8 @@ Put opening, reading, appending and replacing here; what rows mean lives in tabl
 """
 
 import json
+import logging
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +26,7 @@ _COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of th
 _APPEND_TRIES = 10
 _HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
 
+_log = logging.getLogger(__name__)
 _FRESH_START = "fresh start"
 
 CommitConflict = CommitFailedError
@@ -42,6 +45,13 @@ class LakeTable:
         try:
             return DeltaTable(self.path)
         except TableNotFoundError:
+            return None
+
+    def open_or_none(self) -> DeltaTable | None:
+        """As `open`, and None too where the table's log cannot be read: for what can be made anew."""
+        try:
+            return self.open()
+        except DeltaError:
             return None
 
     def create(self) -> DeltaTable:
@@ -68,6 +78,16 @@ class LakeTable:
         return sorted(
             str(root / row["path"]) for row in rows if (row["partition.organization"], row["partition.part"]) in parts
         )
+
+    def organizations(self, at: DeltaTable | None) -> set[str]:
+        """The organizations a version of a partitioned table has files of."""
+        if at is None:
+            return set()
+        return set(pa.table(at.get_add_actions(flatten=True))["partition.organization"].to_pylist())
+
+    def row_count(self, at: DeltaTable | None) -> int:
+        """Rows of a version, by what its log says of each file."""
+        return 0 if at is None else sum(pa.table(at.get_add_actions(flatten=True))["num_records"].to_pylist())
 
     def scan(
         self,
@@ -99,7 +119,7 @@ class LakeTable:
         *,
         organization: str,
         days: Collection[date] | None,
-        parts: Collection[str],
+        parts: Collection[str] | None,
         note: Any,
     ) -> None:
         """Replace the days of one organization by these rows in one commit.
@@ -108,17 +128,17 @@ class LakeTable:
             at: the version the change was decided on; a later change of the same files refuses the commit.
             rows: all rows of the days; rows outside are refused by delta-rs.
             organization: whose days.
-            days: the days replaced, those without rows included; None for all days of the parts.
-            parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict.
+            days: the days replaced, those without rows included; None for all.
+            parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict;
+                None for all.
             note: JSON-able value stored with the commit.
 
         Raises:
             CommitConflict: another writer was first; nothing was written.
         """
-        conditions = [
-            f"organization = {literal(organization)}",
-            "part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")",
-        ]
+        conditions = [f"organization = {literal(organization)}"]
+        if parts is not None:
+            conditions.append("part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")")
         if days is not None:
             conditions.append("date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")")
         write_deltalake(
@@ -143,6 +163,21 @@ class LakeTable:
             writer_properties=_WRITER,
             commit_properties=CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(_FRESH_START)}),
         )
+
+    def renew(self, rows: pa.Table) -> None:
+        """Replace the whole content, also of a table whose log cannot be read: that is put aside first."""
+        try:
+            self.overwrite(rows)
+        except DeltaError:
+            self.put_aside()
+            self.overwrite(rows)
+
+    def put_aside(self) -> None:
+        """Rename the table's folder, where there is one, so that it can be made anew and still be looked at."""
+        if self.path.exists():
+            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+            self.path.rename(aside)
+            _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
 
     def compact(self) -> None:
         """Join the small files of a ledger; another writer's commit in between is no harm, the next run tries again."""

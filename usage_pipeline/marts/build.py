@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from pathlib import Path
 
 import pyarrow as pa
 from deltalake import Schema as DeltaSchema
@@ -45,20 +46,39 @@ def build_marts(lake: Lake, snapshot: Snapshot, names: Iterable[str] | None = No
     wanted = _with_upstream(marts, marts if names is None else names)
     contents, built = Contents(snapshot), remembered(lake)
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for organization, days in contents.days.items():
+    for organization in sorted({*contents.days, *(held for held, _ in built)}):
+        days = contents.days[organization]
         prints: dict[str, DayPrints] = {}
         for name in wanted:
             mart = marts[name]
             prints[name] = fingerprints(mart, organization, contents, prints)
-            before = built.get((organization, name), {})
+            before = built.get((organization, name), {}) if _is_readable(lake, name) else {}
             changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
-            if changed:
+            # Days the lake no longer knows go; the empty fingerprint says that they are gone.
+            changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
+            if changed or (not before and organization in _organizations(lake, name)):
                 computed = sorted(days if mart.is_whole else changed)
-                rows = _rebuild(lake, snapshot, mart, organization, computed)
+                # Where nothing is remembered, whatever the table holds of the organization goes.
+                rows = _rebuild(lake, snapshot, mart, organization, computed, keeps_others=bool(before))
                 remember(lake, mart, organization, rows, changed)
                 done = builds[name]
                 builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
     return list(builds.values())
+
+
+def _is_readable(lake: Lake, name: str) -> bool:
+    """Whether a mart's table has all its files; one that lost some is put aside to be computed again, whole."""
+    pinned = pin_mart(lake, name)
+    if pinned.at is not None and all(Path(file).exists() for file in pinned.table.files(pinned.at)):
+        return True
+    pinned.table.put_aside()
+    return False
+
+
+def _organizations(lake: Lake, name: str) -> set[str]:
+    """Whose rows a mart's table holds."""
+    pinned = pin_mart(lake, name)
+    return pinned.table.organizations(pinned.at)
 
 
 def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]:
@@ -70,8 +90,10 @@ def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]
     return [name for name in marts if name in wanted]
 
 
-def _rebuild(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days: list[date]) -> int:
-    """Compute the days and replace them in the mart's table; returns their number of rows."""
+def _rebuild(
+    lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days: list[date], *, keeps_others: bool
+) -> int:
+    """Compute the days and replace them (or all of the organization's) in the mart; returns their number of rows."""
     rows = _compute(lake, snapshot, mart, organization, days)
     table = lake.mart(mart.name, rows.schema)
     at = table.create()
@@ -82,8 +104,8 @@ def _rebuild(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days
         at,
         rows,
         organization=organization,
-        days=None if mart.is_whole else days,
-        parts={_ALL} if mart.is_whole else storage_parts(days),
+        days=days if keeps_others and not mart.is_whole else None,
+        parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
         note={"mart": mart.name, "days": len(days)},
     )
     return int(rows.num_rows)
@@ -119,7 +141,7 @@ def _reduced(lake: Lake, name: str, parts: Collection[tuple[str, str]]) -> Relat
 def pin_mart(lake: Lake, name: str) -> Pinned:
     """The newest version of a mart, with the schema its query gives today."""
     table = lake.mart(name, mart_schema(name))
-    return Pinned(table, table.open())
+    return Pinned(table, table.open_or_none())
 
 
 def mart_schema(name: str) -> pa.Schema:

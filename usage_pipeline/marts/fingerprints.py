@@ -75,7 +75,8 @@ def remembered(lake: Lake) -> dict[tuple[str, str], DayPrints]:
         with session() as con:
             rows = con.execute(_REMEMBERED.format(log=lake.mart_log.scan(table))).fetchall()
         for organization, mart, day, fingerprint in rows:
-            found[organization, mart][day] = fingerprint
+            if fingerprint:  # empty: the day is gone
+                found[organization, mart][day] = fingerprint
     return found
 
 

@@ -14,7 +14,7 @@ from graphlib import TopologicalSorter
 from importlib.resources import files
 
 from usage_pipeline.lake.engine import connect
-from usage_pipeline.marts.derived import derived_inputs
+from usage_pipeline.marts.derived import derived_inputs, derived_relations
 
 _HEADER = re.compile(r"-- (?P<description>.+)\n-- grain: (?P<grain>.+)\n(-- scope: (?P<scope>day|whole)\n)?")
 
@@ -49,8 +49,10 @@ class Mart:
 
     @property
     def sql_hash(self) -> str:
-        """Changes when the query does, so that its days are computed again."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        """Changes when the query does, or a derived view it reads, so that its days are computed again."""
+        derived = {f"{view.schema}.{view.name}": view.sql for view in derived_relations()}
+        texts = [self.sql, *(derived[table] for table in sorted(self.reads & derived.keys()))]
+        return hashlib.sha256("|".join(texts).encode()).hexdigest()
 
 
 @cache

@@ -87,8 +87,10 @@ def test_it_is_an_asset_with_checks(thirteen: Endpoint, settings: World) -> None
     assert key in defs.resolve_job_def("sync_usage").asset_layer.executable_asset_keys
 
 
-def test_the_day_it_appears_old_days_are_not_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warehouse from before the row existed opens, syncs on, and builds marts only for the new endpoint's days."""
+def test_the_day_it_appears_marts_over_all_endpoints_are_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warehouse from before the row existed syncs on; marts over all endpoints are computed anew, others are not."""
     with open_world() as world:
         settings = world.settings(tmp_path)
         world.sync(settings, last_days(4), ["embeddings"])
@@ -99,6 +101,6 @@ def test_the_day_it_appears_old_days_are_not_rebuilt(tmp_path: Path, monkeypatch
     assert {build.mart: len(build.days) for build in report.refreshed.builds} == {
         "cost_daily": 0,
         "cost_daily_by_project": 0,
-        "usage_daily": 2,
-        "usage_daily_by_model": 2,
+        "usage_daily": 4,
+        "usage_daily_by_model": 4,
     }

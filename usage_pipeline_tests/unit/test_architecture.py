@@ -13,7 +13,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STOREYS = (
     ("errors", "endpoints"), ("windows",), ("records", "settings"),  # floor 0
     ("api", "lake"), ("simulator", "marts"),  # floor 1
-    ("plan", "warehouse", "status", "guard"), ("sync", "replay"),  # floor 2
+    ("plan", "warehouse", "status", "guard", "history"), ("sync", "replay"),  # floor 2
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}

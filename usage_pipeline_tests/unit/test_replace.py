@@ -252,10 +252,8 @@ def test_a_refused_write_is_named_and_changes_nothing(bench: Bench) -> None:
     """Where the lake's folder refuses, the error names endpoint and window, and the raw file is taken back."""
     bench.replace(days({"a": 1}))
     files = bench.raw_files()
-    folder = bench.lake.restatements.path
-    folder.parent.mkdir(exist_ok=True)
-    folder.write_text("a file where a folder belongs")
-    with pytest.raises(LakeUnwritable, match=r"vector_stores 2026-11-03\.\.2026-11-04.*nothing changed"):
-        bench.replace(days({"a": 2}), at=AT + timedelta(hours=1))
+    (bench.raw / "default" / "vector_stores" / "2026-12").write_text("a file where a folder belongs")
+    with pytest.raises(LakeUnwritable, match=r"vector_stores 2026-11-03\.\.2026-11-04.*is unchanged"):
+        bench.replace(days({"a": 2}), at=AT + timedelta(days=30))
     assert bench.stored() == days({"a": 1})
     assert bench.raw_files() == files

@@ -1,0 +1,115 @@
+"""What the present lake still knows of its past, for a replay to repeat it: which reads were accepted, and when days
+were only checked.
+
+Put questions of replay to the old lake here; each answers also where the lake is damaged, with what can be told.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Self
+
+import pyarrow as pa
+
+from usage_pipeline.errors import LakeDamaged, UsagePipelineError
+from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.landing import Landed
+from usage_pipeline.lake.ledger import AcceptedRead, accepted_reads, recover
+from usage_pipeline.lake.schemas import SYNC_LOG
+from usage_pipeline.lake.snapshot import coverage_of
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.windows import day_runs
+
+_SHOWN = 3
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The accepted reads, and the log rows of those that found nothing new. Empty where the log cannot be read."""
+
+    accepted: dict[tuple[str, str], list[AcceptedRead]]
+    commits: dict[tuple[str, str, str, datetime], str]
+    unchanged: pa.Table
+
+    @classmethod
+    def of(cls, lake: Lake) -> Self:
+        """The history of a lake."""
+        try:
+            with files_explained("the coverage log"):
+                tables = [table.open() for table in lake.usage_tables().values()]
+                recover(lake, [table for table in tables if table is not None])
+                return cls._of_reads(accepted_reads(lake), _unchanged(lake))
+        except UsagePipelineError as damage:
+            _log.warning("%s Going on without it: raw decides alone.", damage)
+            return cls._of_reads([], SYNC_LOG.empty_table())
+
+    @classmethod
+    def _of_reads(cls, reads: list[AcceptedRead], unchanged: pa.Table) -> Self:
+        accepted: dict[tuple[str, str], list[AcceptedRead]] = defaultdict(list)
+        for read in reads:
+            accepted[read.organization, read.endpoint].append(read)
+        commits = {
+            (read.organization, read.endpoint, read.sync_id, read.window.start): read.commit_id
+            for read in reads
+            if read.outcome == "replaced"
+        }
+        return cls(accepted, commits, unchanged)
+
+    def commit_id(self, landed: Landed) -> str | None:
+        """The id the landed read was committed under; None where the log does not have it."""
+        return self.commits.get((landed.organization, landed.endpoint, landed.sync_id, landed.window.start))
+
+    def supersedes(self, landed: Landed) -> bool:
+        """Whether the landed read never reached the lake (its writer was killed) and a later one covers its window.
+
+        Without a later read it counts: after a power loss raw knows more than the lake.
+        """
+        if self.commit_id(landed) is not None:
+            return False
+        return any(
+            read.fetched_at > landed.fetched_at
+            and read.window.start < landed.window.end
+            and read.window.end > landed.window.start
+            for read in self.accepted.get((landed.organization, landed.endpoint), ())
+        )
+
+
+def _unchanged(lake: Lake) -> pa.Table:
+    at = lake.sync_log.open()
+    with session() as con:
+        rows: pa.Table = con.sql(
+            f"select * from ({lake.sync_log.scan(at)}) where outcome = 'unchanged'"  # noqa: S608 - own file list
+        ).to_arrow_table()
+    return rows
+
+
+def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
+    """Compare the days both lakes know.
+
+    Raises:
+        LakeDamaged: the present lake knows days that the rebuilt one does not: raw files are missing.
+    """
+    try:
+        with files_explained("the coverage log"):
+            before = _known_days(lake)
+    except UsagePipelineError:
+        return  # what cannot be read cannot be compared
+    lost = before - _known_days(rebuilt)
+    if not lost:
+        return
+    by_endpoint: dict[str, list[date]] = {}
+    for _, endpoint, day in sorted(lost):
+        by_endpoint.setdefault(endpoint, []).append(day)
+    named = [f"{name} {', '.join(map(str, day_runs(days)[:_SHOWN]))}" for name, days in by_endpoint.items()]
+    raise LakeDamaged(
+        f"the raw archive no longer vouches for days the lake holds ({'; '.join(named[:_SHOWN])}): raw files are "
+        "missing. Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these days."
+    )
+
+
+def _known_days(lake: Lake) -> set[tuple[str, str, date]]:
+    covered = coverage_of(lake).to_pylist()
+    return {(row["organization"], row["endpoint"], row["date"]) for row in covered}

@@ -1,0 +1,45 @@
+"""What storage engines say when something is wrong with files, turned into our errors with the way out.
+
+Put the translation here; the doors of the lake (replace, refresh, replay, status) use it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from deltalake.exceptions import DeltaError, SchemaMismatchError
+
+from usage_pipeline.errors import LakeDamaged, LakeUnwritable
+
+# Reading what should be there and is not, or is not what it was; every other failure is one of writing.
+_DAMAGE = re.compile(
+    r"not found|no files found|no such file|cannot open file|corrupt|invalid|magic|parquet|json|deserializ|missing",
+    re.IGNORECASE,
+)
+_NO_ROOM = re.compile(r"no space|permission denied|read-only|quota|os error (13|28|30|122)", re.IGNORECASE)
+
+
+@contextmanager
+def files_explained(what: str) -> Iterator[None]:
+    """Let the block's file errors leave as LakeUnwritable or LakeDamaged; `what` names the work.
+
+    Raises:
+        LakeUnwritable: the disk or a folder refused; what was there before is unchanged.
+        LakeDamaged: a file of the lake is missing or is not what was written.
+    """
+    try:
+        yield
+    except SchemaMismatchError:
+        raise  # a bug of ours, not of the files
+    except (OSError, DeltaError, duckdb.IOException, duckdb.InvalidInputException) as wrong:
+        said = " ".join(str(wrong).split())[:300]
+        if _DAMAGE.search(said) and not _NO_ROOM.search(said):
+            raise LakeDamaged(
+                f"{what}: a file of the lake is missing or damaged ({said}). `usage-pipeline replay` rebuilds the lake "
+                "from the raw archive; if only the data folder was moved, `usage-pipeline publish` is enough."
+            ) from wrong
+        raise LakeUnwritable(
+            f"{what}: the data folder could not be written ({said}). Make room or mend its rights, then run again; "
+            "what was there before is unchanged."
+        ) from wrong
