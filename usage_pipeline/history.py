@@ -13,6 +13,7 @@ from typing import Self
 import pyarrow as pa
 
 from usage_pipeline.errors import LakeDamaged, UsagePipelineError
+from usage_pipeline.lake.dims import NAMES, Dim, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed
@@ -87,11 +88,13 @@ def _unchanged(lake: Lake) -> pa.Table:
 
 
 def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
-    """Compare the days both lakes know.
+    """Compare the days and the names both lakes know.
 
     Raises:
-        LakeDamaged: the present lake knows days that the rebuilt one does not: raw files are missing.
+        LakeDamaged: the present lake knows what the rebuilt one does not: raw files are missing.
     """
+    for dim in NAMES:
+        _refuse_to_forget_names(lake, rebuilt, dim)
     try:
         with files_explained("the coverage log"):
             before = _known_days(lake)
@@ -108,6 +111,23 @@ def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
         f"the raw archive no longer vouches for days the lake holds ({'; '.join(named[:_SHOWN])}): raw files are "
         "missing. Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these days."
     )
+
+
+def _refuse_to_forget_names(lake: Lake, rebuilt: Lake, dim: Dim) -> None:
+    try:
+        with files_explained(f"dims.{dim.name}"):
+            before = _known_ids(lake, dim)
+    except UsagePipelineError:
+        return
+    if lost := before - _known_ids(rebuilt, dim):
+        raise LakeDamaged(
+            f"the raw archive no longer vouches for {len(lost)} names in dims.{dim.name}: raw files are missing. "
+            "Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these names."
+        )
+
+
+def _known_ids(lake: Lake, dim: Dim) -> set[tuple[str, str]]:
+    return {(row["organization"], row["id"]) for row in read_dim(lake, dim).to_pylist()}
 
 
 def _known_days(lake: Lake) -> set[tuple[str, str, date]]:

@@ -64,3 +64,29 @@ class WindowRead:
     requests: int
     retries: int = 0
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedName:
+    """One object of a list of names: its id, the values of its dims columns, and fields the table does not know."""
+
+    id: str
+    columns: dict[str, Any]
+    extras: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamesRead:
+    """A complete read of one list of names: every object once, of every project where it is one list per project.
+
+    `fetched_at` is when the read began. `drift` is what the table of lists does not know.
+    """
+
+    list_name: str
+    fetched_at: datetime
+    pages: list[RawPage]
+    items: list[ListedName]
+    requests: int
+    retries: int = 0
+    notes: tuple[str, ...] = field(default=())
+    drift: tuple[str, ...] = field(default=())

@@ -12,16 +12,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from usage_pipeline.api.models import parse_page
+from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
+from usage_pipeline.lake.dims import NAMES, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
-from usage_pipeline.lake.landing import Landed, landed_files, load
+from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
+from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
+from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.records import Bucket, WindowRead
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
@@ -43,7 +47,7 @@ class Replay:
 def replay(
     settings: Settings, on_file: Callable[[int, int], None] | None = None, *, may_forget: bool = False
 ) -> Replay:
-    """Rebuild the usage tables, restatements and coverage from raw, then the marts and the published file.
+    """Rebuild the usage tables, restatements, coverage and names from raw, then the marts and the published file.
 
     `on_file(done, total)` is called after each raw file. Reads that found nothing new were not landed; their
     coverage rows are carried over from the present log where it can be read.
@@ -100,16 +104,25 @@ class _Rebuild:
             return
         self.seen.add(path)
         landed = load(path)
-        if self.history.supersedes(landed):
+        if isinstance(landed, LandedNames):
+            _apply_names(self.lake, landed)
+        elif self.history.supersedes(landed):
             self.left_out += 1
-            return
-        _apply(self.lake, landed, self.history.commit_id(landed))
+        else:
+            _apply_window(self.lake, landed, self.history.commit_id(landed))
         if len(self.seen) % _COMPACT_EVERY == 0:
             self.lake.sync_log.compact()
             self.lake.restatements.compact()
 
 
-def _apply(lake: Lake, landed: Landed, commit_id: str | None) -> None:
+def _apply_names(lake: Lake, landed: LandedNames) -> None:
+    if landed.list_name not in NAME_LISTS:
+        raise LakeDamaged(f"raw file {landed.path} is of list {landed.list_name!r}, which this version does not know.")
+    items, _ = listed_names(NAME_LISTS[landed.list_name], landed.pages, where=str(landed.path))
+    replace_names(lake, landed.list_name, landed.organization, items, landed.fetched_at)
+
+
+def _apply_window(lake: Lake, landed: Landed, commit_id: str | None) -> None:
     """One landed read, decoded and put into the lake."""
     if landed.endpoint not in ENDPOINTS:
         raise LakeDamaged(
@@ -155,6 +168,10 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
         total += rows.num_rows
         if rows.num_rows or lake.usage(ENDPOINTS[name]).path.exists():
             lake.usage(ENDPOINTS[name]).renew(rows)
+    for dim in NAMES:
+        names, held = read_dim(rebuilt, dim), lake.table("dims", dim.name, dim.schema)
+        if names.num_rows or held.path.exists():
+            held.renew(names)
     lake.restatements.renew(_content(rebuilt.restatements))
     lake.sync_log.renew(_content(rebuilt.sync_log))
     lake.mart_log.renew(lake.mart_log.schema.empty_table())  # marts are made of the tables above: all anew

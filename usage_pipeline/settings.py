@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     lookback_days: int = Field(default=7, ge=0, le=366, validation_alias="USAGE_PIPELINE_LOOKBACK_DAYS")
     start_date: date | None = Field(default=None, validation_alias="USAGE_PIPELINE_START_DATE")
     organization: str = Field(default="default", validation_alias="USAGE_PIPELINE_ORGANIZATION")
+    webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
 
     @classmethod
     def from_env(cls, env_file: Path | None = Path(".env")) -> Self:
@@ -104,6 +105,19 @@ class Settings(BaseSettings):
             is_plain = False
         if not is_safe or not is_plain:
             raise ValueError("needs the form https://host/v1 (plain http only for 127.0.0.1 or localhost)")
+        return url
+
+    @field_validator("webhook_url", mode="before")
+    @classmethod
+    def _check_webhook(cls, value: Any) -> Any:
+        """Allow https anywhere, plain http on loopback only; never quote it: who has it can post."""
+        url = value.strip() if isinstance(value, str) else value
+        if not isinstance(url, str) or not url:
+            return url or None
+        parts = urlsplit(url)
+        is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if not (is_local or (parts.scheme == "https" and parts.hostname)) or not url.isascii() or " " in url:
+            raise ValueError("needs the form https://host/path (plain http only for 127.0.0.1 or localhost)")
         return url
 
     @field_validator("organization")

@@ -1,13 +1,14 @@
 """The work, without an orchestrator: read windows of endpoints, replace them in the lake, refresh the warehouse.
 
-Put the flow from client to lake here; commands and assets call it. One endpoint's failure never stops another.
+Put the flow from client to lake here; commands and assets call it. One endpoint's failure never stops another. The
+lists of names beside them are names.py's.
 """
 
 import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import normalize
+from usage_pipeline.name_lists import NameList
+from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
 from usage_pipeline.records import WindowRead
 from usage_pipeline.settings import Settings
@@ -59,10 +62,11 @@ class EndpointSync:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncReport:
-    """A whole sync: every endpoint, and the refresh that followed."""
+    """A whole sync: every endpoint, every list of names, and the refresh that followed."""
 
     sync_id: str
     endpoints: list[EndpointSync] = field(default_factory=list)
+    names: list[NameSync] = field(default_factory=list)
     refreshed: Refresh | None = None
     refresh_error: UsagePipelineError | None = None
 
@@ -101,13 +105,15 @@ def sync(
     endpoints: Sequence[Endpoint],
     window: Window | None = None,
     *,
-    on_done: Callable[[EndpointSync], None] | None = None,
+    lists: Sequence[NameList] = (),
+    on_done: Callable[[EndpointSync | NameSync], None] | None = None,
     clock: Callable[[], datetime] = utc_now,
     client_factory: ClientFactory = make_client,
 ) -> SyncReport:
     """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
 
-    Errors of an endpoint, and of the refresh, are in the report; the refresh happens for what succeeded.
+    The lists of names are read beside them. Errors of an endpoint, of a list and of the refresh are in the report; the
+    refresh happens for what succeeded.
 
     Raises:
         FixConfig: settings do not allow to begin (no key, a data folder that cannot be written): nothing was asked.
@@ -116,28 +122,22 @@ def sync(
     settings.prepare_data_dir()
     now = clock()
     sync_id = new_sync_id(now)
-    done = asyncio.run(_sync_all(settings, client, endpoints, window, now, sync_id, on_done))
-    report = SyncReport(sync_id=sync_id, endpoints=done)
-    if not any(one.rows for one in done):
+
+    async def read_all() -> tuple[list[EndpointSync], list[NameSync]]:
+        async with client:
+            syncs = (sync_endpoint(settings, client, endpoint, window, now, sync_id, on_done) for endpoint in endpoints)
+            lists_read = (sync_names(settings, client, names, sync_id, on_done) for names in lists)
+            done, named = await asyncio.gather(asyncio.gather(*syncs), asyncio.gather(*lists_read))
+            return list(done), list(named)
+
+    done, named = asyncio.run(read_all())
+    report = SyncReport(sync_id=sync_id, endpoints=done, names=named)
+    if not any(one.rows for one in done) and not any(one.outcome == "replaced" for one in named):
         return report
     try:
         return replace(report, refreshed=refresh(settings))
     except UsagePipelineError as error:
         return replace(report, refresh_error=error)
-
-
-async def _sync_all(
-    settings: Settings,
-    client: UsageClient,
-    endpoints: Iterable[Endpoint],
-    window: Window | None,
-    now: datetime,
-    sync_id: str,
-    on_done: Callable[[EndpointSync], None] | None,
-) -> list[EndpointSync]:
-    async with client:
-        syncs = (sync_endpoint(settings, client, endpoint, window, now, sync_id, on_done) for endpoint in endpoints)
-        return list(await asyncio.gather(*syncs))
 
 
 async def sync_endpoint(

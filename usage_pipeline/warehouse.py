@@ -11,7 +11,11 @@ from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.snapshot import check_rows, take_snapshot
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.budgets import load_budgets
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
+from usage_pipeline.marts.prices import refresh_prices
+from usage_pipeline.marts.tags import load_tags
+from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
 
 
@@ -27,18 +31,24 @@ def refresh(settings: Settings) -> Refresh:
     """Build the marts that are out of date and publish one consistent version of everything.
 
     Raises:
+        FixConfig: a file people write (budgets.csv, prices.csv, tags.csv) is wrong; the lake is up to date, the
+            published file as it was.
         WarehouseBusy: another process kept building, or writers never paused.
         LakeDamaged: the tables do not hold what the coverage log says; nothing was published.
         LakeUnwritable: the disk or a folder refused; nothing was published.
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        load_budgets(lake, settings.data_dir, settings.organization)
+        load_tags(lake, settings.data_dir)
+        refresh_prices(lake, settings.data_dir)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
         builds = build_marts(lake, snapshot)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
-        publish(settings.warehouse_path, [*snapshot.relations(), *mart_relations(lake)])
+        shown = [*snapshot.relations(), *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
+        publish(settings.warehouse_path, shown)
     return Refresh(builds=builds, path=settings.warehouse_path)
 
 
@@ -50,4 +60,7 @@ def build_mart(settings: Settings, name: str) -> MartBuild:
     """
     lake = Lake(settings.lake_dir)
     with exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        load_budgets(lake, settings.data_dir, settings.organization)
+        load_tags(lake, settings.data_dir)
+        refresh_prices(lake, settings.data_dir)
         return next(build for build in build_marts(lake, take_snapshot(lake), [name]) if build.mart == name)

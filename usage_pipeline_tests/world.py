@@ -11,6 +11,7 @@ from usage_pipeline.api.client import UsageClient
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
 from usage_pipeline.lake.query import ask
+from usage_pipeline.name_lists import NameList
 from usage_pipeline.settings import Settings
 from usage_pipeline.simulator.clock import VirtualClock
 from usage_pipeline.simulator.organization import Organization
@@ -43,9 +44,16 @@ class World:
         """A client that lives in the world's time."""
         return UsageClient(base_url=settings.base_url, key=settings.require_key(), clock=self.clock)
 
-    def sync(self, settings: Settings, window: Window | None = None, names: Sequence[str] | None = None) -> SyncReport:
-        """Sync in the world's time."""
-        return sync(settings, choose_endpoints(names), window, clock=self.clock, client_factory=self.client)
+    def sync(
+        self,
+        settings: Settings,
+        window: Window | None = None,
+        names: Sequence[str] | None = None,
+        lists: Sequence[NameList] = (),
+    ) -> SyncReport:
+        """Sync in the world's time; lists of names only where they are asked for."""
+        endpoints = choose_endpoints(names)
+        return sync(settings, endpoints, window, lists=lists, clock=self.clock, client_factory=self.client)
 
 
 @contextmanager

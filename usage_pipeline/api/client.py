@@ -7,10 +7,10 @@ proof listing.py's, what to give up of a grouping grouping.py's.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import httpx
 from pydantic import SecretStr
@@ -18,15 +18,16 @@ from pydantic import SecretStr
 from usage_pipeline.api.grouping import Segment, floor_day, relent, split_at_floors
 from usage_pipeline.api.listing import join
 from usage_pipeline.api.models import parse_page
+from usage_pipeline.api.name_reads import read_list
 from usage_pipeline.api.page_query import Filters, PageQuery, check_aligned, checked_group_by, page_limit
 from usage_pipeline.api.paging import PagedRead, PageRead, read_pages
+from usage_pipeline.api.together import together
 from usage_pipeline.api.transport import RetryPolicy, Tally, Transport
 from usage_pipeline.endpoints import BucketWidth, Endpoint
-from usage_pipeline.errors import FixConfig, GroupingRefused
-from usage_pipeline.records import WindowRead
+from usage_pipeline.errors import GroupingRefused
+from usage_pipeline.name_lists import NameList
+from usage_pipeline.records import NamesRead, WindowRead
 from usage_pipeline.windows import Window, utc_moment, utc_now
-
-T = TypeVar("T")
 
 _GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
 _NOTABLE_SKEW_SECONDS = 120
@@ -160,6 +161,18 @@ class UsageClient:
         if floor is not None and refusal.dimension is not None:
             floors[refusal.dimension] = max(floor, floors.get(refusal.dimension, 0))
 
+    async def read_names(self, names: NameList) -> NamesRead:
+        """A whole list of names, of all projects where it is one per project, or an error: never a part.
+
+        Raises:
+            PermissionRefused: the key may not read this list; usage can still be read.
+            RetryLater: the service stayed busy or out of reach.
+            IncompleteListing: the pages do not end, or an empty list came where there must be something.
+            BadPayload: a body is not a page of this list.
+            RequestRefused: the service does not take a parameter.
+        """
+        return await read_list(self._transport, names, self._clock())
+
     async def _read_segment(
         self, endpoint: Endpoint, segment: Segment, width: BucketWidth, filters: Filters, tally: Tally
     ) -> WindowRead | None:
@@ -180,7 +193,7 @@ class UsageClient:
             return await self._read_page(endpoint, page_query, tally)
 
         where = f"{endpoint.name} {window}"
-        parts = await _together(
+        parts = await together(
             [read_pages(fetch, query, part, width, f"{endpoint.name} {part}") for part in window.pages(width, limit)]
         )
         buckets = join([(part.window, part.buckets) for part in parts], width, where)
@@ -220,21 +233,6 @@ class UsageClient:
             requests=own.requests,
             retries=own.retries,
         )
-
-
-async def _together(reads: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results in order; the first failure cancels the rest and is raised itself, not in a group.
-
-    A refused setting or key outranks what happened beside it: it is what the reader must mend.
-    """
-    failures: BaseExceptionGroup[BaseException]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(read) for read in reads]
-        return [task.result() for task in tasks]
-    except BaseExceptionGroup as group_of_failures:
-        failures = group_of_failures
-    raise next((e for e in failures.exceptions if isinstance(e, FixConfig)), failures.exceptions[0])
 
 
 def _notes(parts: Sequence[PagedRead]) -> tuple[str, ...]:

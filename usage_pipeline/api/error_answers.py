@@ -24,6 +24,21 @@ _SCOPES = re.compile(r"[Mm]issing scopes?: ([\w.:-]+(?:, *[\w.:-]+)*)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Purpose:
+    """What a request is for: a refused key is refused for this alone, and `needs` says which key would do."""
+
+    name: str
+    needs: str
+
+
+USAGE = Purpose(
+    name="usage",
+    needs="Usage and costs need an admin key (an organization owner creates it in the organization's settings) with "
+    "api.usage.read; set OPENAI_ADMIN_KEY.",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Details:
     """What an error body says; any part may be missing."""
 
@@ -39,7 +54,9 @@ def quoted(text: str, key: str | None = None) -> str:
     return " ".join(printable.split())[:_QUOTED_CHARS]
 
 
-def refusal(where: str, status: int, body: bytes, *, key: str, group_by: Sequence[str] = ()) -> UsagePipelineError:
+def refusal(
+    where: str, status: int, body: bytes, *, key: str, group_by: Sequence[str] = (), purpose: Purpose = USAGE
+) -> UsagePipelineError:
     """The error for an answer that is neither a page nor worth another attempt.
 
     Args:
@@ -48,10 +65,11 @@ def refusal(where: str, status: int, body: bytes, *, key: str, group_by: Sequenc
         body: The error body, possibly cut short.
         key: The admin key, so that a body that quotes it cannot put it into the message.
         group_by: What the request grouped by: tells a refused dimension from other refused parameters.
+        purpose: What the request was for: says which key it needs.
     """
     details = _details(body, key)
     if status in (401, 403):
-        return PermissionRefused(_permission(where, status, details.message))
+        return PermissionRefused(_permission(where, status, details.message, purpose))
     if 300 <= status < 400:
         return SourceChanged(
             f"{where}: answered a redirect ({status}), which is never followed because it would carry the key along; "
@@ -84,13 +102,10 @@ def _details(body: bytes, key: str) -> _Details:
     return _Details(message=parts.get("message") or "(no message)", param=parts.get("param"), code=parts.get("code"))
 
 
-def _permission(where: str, status: int, message: str) -> str:
+def _permission(where: str, status: int, message: str, purpose: Purpose) -> str:
     scopes = _SCOPES.search(message)
     missing = f" The key lacks {scopes.group(1).rstrip('.')}." if scopes else ""
-    return (
-        f"{where}: the service refused the key ({status}): {message}{missing} Usage and costs need an admin key "
-        "(an organization owner creates it in the organization's settings) with api.usage.read; set OPENAI_ADMIN_KEY."
-    )
+    return f"{where}: the service refused the key ({status}): {message}{missing} {purpose.needs}"
 
 
 def _bad_request(where: str, details: _Details, group_by: Sequence[str]) -> RequestRefused:

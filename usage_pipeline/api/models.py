@@ -19,11 +19,11 @@ from usage_pipeline.errors import BadPayload
 from usage_pipeline.records import Bucket, NumberLiteral
 
 _INT64 = core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
-_TEXT = core_schema.str_schema(strict=True)
-_MOMENT = core_schema.int_schema(strict=True, ge=0, le=253_402_300_799)  # unix seconds to the end of year 9999
-_FLAG = core_schema.bool_schema(strict=True)
+TEXT = core_schema.str_schema(strict=True)
+MOMENT = core_schema.int_schema(strict=True, ge=0, le=253_402_300_799)  # unix seconds to the end of year 9999
+FLAG = core_schema.bool_schema(strict=True)
 
-_MAX_CURSOR_CHARS = 4096
+MAX_CURSOR_CHARS = 4096
 _NUMBER = re.compile(r"-?[0-9]{1,80}(\.[0-9]{1,120})?([eE][+-]?[0-9]{1,4})?")
 _MAX_EXPONENT = 30  # far beyond any bill; keeps 1e400 from growing into a number of 400 digits downstream
 # A surrogate escape without its other half: the only way one gets into decoded JSON text.
@@ -58,11 +58,11 @@ def parse_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
         NotJson: the body is not JSON.
         BadPayload: it is JSON, and not a page of this endpoint.
     """
-    document = _document(body, where)
+    document = json_document(body, where)
     try:
         page = _validator(endpoint).validate_python(document)
     except ValidationError as wrong:
-        problem = _first_problem(wrong)
+        problem = first_problem(wrong)
     else:
         return _page(page)
     raise BadPayload(f"{where}: {problem}; nothing of this read was kept. If it persists, the API has changed.")
@@ -108,8 +108,13 @@ def _literal(text: str) -> NumberLiteral:
     return NumberLiteral(text=text)
 
 
-def _document(body: bytes, where: str) -> Any:
-    """The JSON value of a body, exact."""
+def json_document(body: bytes, where: str) -> Any:
+    """The JSON value of a body, exact.
+
+    Raises:
+        NotJson: the body is not JSON.
+        BadPayload: it is JSON, and cannot be a page.
+    """
     text, value = "", None
     fault = problem = None
     try:
@@ -171,7 +176,7 @@ def _encodable(text: str) -> bool:
 # The shape of a page, derived from the row
 
 
-def _field(schema: core_schema.CoreSchema, *, is_required: bool = True) -> core_schema.TypedDictField:
+def field_of(schema: core_schema.CoreSchema, *, is_required: bool = True) -> core_schema.TypedDictField:
     """A field; an optional one may be absent or null."""
     return core_schema.typed_dict_field(
         schema if is_required else core_schema.nullable_schema(schema), required=is_required
@@ -183,22 +188,22 @@ def _page_validator(
     result_object: str, measures: tuple[Measure, ...], dimensions: tuple[Dimension, ...]
 ) -> SchemaValidator:
     """Validates pages whose results have these fields; unknown fields of a result stay, of a page or bucket go."""
-    result = {"object": _field(core_schema.literal_schema([result_object]))}
+    result = {"object": field_of(core_schema.literal_schema([result_object]))}
     result |= {
-        d.name: _field(_SCHEMAS[d.kind], is_required=False) for d in dimensions if not _is_in_amount(d, measures)
+        d.name: field_of(_SCHEMAS[d.kind], is_required=False) for d in dimensions if not _is_in_amount(d, measures)
     }
-    result |= {m.name: _field(_SCHEMAS[m.kind], is_required=m.is_required) for m in measures}
+    result |= {m.name: field_of(_SCHEMAS[m.kind], is_required=m.is_required) for m in measures}
     bucket = {
-        "object": _field(core_schema.literal_schema(["bucket"])),
-        "start_time": _field(_MOMENT),
-        "end_time": _field(_MOMENT),
-        "results": _field(_list_of(core_schema.typed_dict_schema(result, strict=True, extra_behavior="allow"))),
+        "object": field_of(core_schema.literal_schema(["bucket"])),
+        "start_time": field_of(MOMENT),
+        "end_time": field_of(MOMENT),
+        "results": field_of(list_of(core_schema.typed_dict_schema(result, strict=True, extra_behavior="allow"))),
     }
     page = {
-        "object": _field(core_schema.literal_schema(["page"])),
-        "data": _field(_list_of(core_schema.typed_dict_schema(bucket, strict=True))),
-        "has_more": _field(_FLAG),
-        "next_page": _field(core_schema.str_schema(strict=True, max_length=_MAX_CURSOR_CHARS), is_required=False),
+        "object": field_of(core_schema.literal_schema(["page"])),
+        "data": field_of(list_of(core_schema.typed_dict_schema(bucket, strict=True))),
+        "has_more": field_of(FLAG),
+        "next_page": field_of(core_schema.str_schema(strict=True, max_length=MAX_CURSOR_CHARS), is_required=False),
     }
     return SchemaValidator(core_schema.typed_dict_schema(page, strict=True))
 
@@ -208,7 +213,8 @@ def _is_in_amount(label: Dimension, measures: tuple[Measure, ...]) -> bool:
     return label.name == "currency" and any(m.kind == "money" for m in measures)
 
 
-def _list_of(schema: core_schema.CoreSchema) -> core_schema.CoreSchema:
+def list_of(schema: core_schema.CoreSchema) -> core_schema.CoreSchema:
+    """A list of one thing."""
     return core_schema.list_schema(schema, strict=True)
 
 
@@ -231,12 +237,12 @@ def _number_text(value: Any) -> str:
 
 _NUMBER_TEXT = core_schema.no_info_plain_validator_function(_number_text)
 _SCHEMAS: dict[ColumnKind, core_schema.CoreSchema] = {
-    "text": _TEXT,
-    "flag": _FLAG,
+    "text": TEXT,
+    "flag": FLAG,
     "count": _INT64,
     "quantity": _NUMBER_TEXT,
     "money": core_schema.typed_dict_schema(
-        {"value": _field(_NUMBER_TEXT, is_required=False), "currency": _field(_TEXT, is_required=False)},
+        {"value": field_of(_NUMBER_TEXT, is_required=False), "currency": field_of(TEXT, is_required=False)},
         strict=True,
         extra_behavior="allow",
     ),
@@ -246,7 +252,7 @@ _SCHEMAS: dict[ColumnKind, core_schema.CoreSchema] = {
 # Saying what was wrong
 
 
-def _first_problem(wrong: ValidationError) -> str:
+def first_problem(wrong: ValidationError) -> str:
     """The first finding as `data[0].results[3].input_tokens: ... (got text)`; values are not quoted."""
     error = wrong.errors(include_url=False, include_context=False)[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")

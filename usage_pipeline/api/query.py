@@ -65,10 +65,10 @@ def parse_query(endpoint: Endpoint, parameters: Parameters) -> UsageQuery:
         Refusal: a parameter is missing, unknown, or outside what the row allows.
     """
     _check_names(endpoint, parameters)
-    start_time = _whole(parameters, "start_time")
+    start_time = whole(parameters, "start_time")
     if start_time is None:
         raise refusal("Missing required parameter: 'start_time'.")
-    end_time = _whole(parameters, "end_time")
+    end_time = whole(parameters, "end_time")
     if end_time is not None and end_time <= start_time:
         raise refusal("Invalid time range: 'end_time' must be after 'start_time'.", param="end_time")
     width = _bucket_width(endpoint, parameters)
@@ -83,7 +83,7 @@ def parse_query(endpoint: Endpoint, parameters: Parameters) -> UsageQuery:
         limit=_limit(endpoint, width, parameters),
         group_by=_IMPLIED_GROUPING.get(group_by, group_by) if endpoint.is_money else group_by,
         filters=_filters(endpoint, parameters),
-        first_start=_first_start(endpoint, start_time, width, _scalar(parameters, "page"), own),
+        first_start=_first_start(endpoint, start_time, width, scalar(parameters, "page"), own),
         fingerprint=own,
     )
 
@@ -146,15 +146,25 @@ def _first_start(endpoint: Endpoint, start_time: int, width: BucketWidth, cursor
     return named
 
 
-def _scalar(parameters: Parameters, name: str) -> str | None:
+def scalar(parameters: Parameters, name: str) -> str | None:
+    """The one value of a parameter, None where it is not given.
+
+    Raises:
+        Refusal: it is given twice.
+    """
     values = [value for key, value in parameters if key == name]
     if len(values) > 1:
         raise invalid_type(name)
     return values[0] if values else None
 
 
-def _whole(parameters: Parameters, name: str, *, minimum: int = 0) -> int | None:
-    text = _scalar(parameters, name)
+def whole(parameters: Parameters, name: str, *, minimum: int = 0) -> int | None:
+    """A whole number, None where it is not given.
+
+    Raises:
+        Refusal: it is not one, or below the minimum.
+    """
+    text = scalar(parameters, name)
     if text is None:
         return None
     if not _INTEGER.fullmatch(text):
@@ -168,7 +178,7 @@ def _whole(parameters: Parameters, name: str, *, minimum: int = 0) -> int | None
     return int(text)
 
 
-def _listed(parameters: Parameters, name: str) -> list[str]:
+def listed(parameters: Parameters, name: str) -> list[str]:
     """A list in any of its three encodings; only a lone plain value may be comma-joined."""
     plain = [value for key, value in parameters if key == name]
     if len(plain) == 1 and name not in _HOLDS_COMMAS:
@@ -177,7 +187,7 @@ def _listed(parameters: Parameters, name: str) -> list[str]:
 
 
 def _bucket_width(endpoint: Endpoint, parameters: Parameters) -> BucketWidth:
-    text = _scalar(parameters, "bucket_width")
+    text = scalar(parameters, "bucket_width")
     if text is None:
         return "1d"
     if text not in endpoint.page_limits:
@@ -187,7 +197,7 @@ def _bucket_width(endpoint: Endpoint, parameters: Parameters) -> BucketWidth:
 
 def _limit(endpoint: Endpoint, width: BucketWidth, parameters: Parameters) -> int:
     allowed = endpoint.page_limits[width]
-    limit = _whole(parameters, "limit", minimum=1)
+    limit = whole(parameters, "limit", minimum=1)
     if limit is None:
         return allowed.default
     if limit > allowed.maximum:
@@ -196,7 +206,7 @@ def _limit(endpoint: Endpoint, width: BucketWidth, parameters: Parameters) -> in
 
 
 def _group_by(endpoint: Endpoint, parameters: Parameters) -> tuple[str, ...]:
-    asked = _listed(parameters, "group_by")
+    asked = listed(parameters, "group_by")
     for name in asked:
         if name not in endpoint.dimension_names:
             raise unsupported_value("group_by", name, endpoint.dimension_names)
@@ -207,14 +217,14 @@ def _filters(endpoint: Endpoint, parameters: Parameters) -> dict[str, frozenset[
     found: dict[str, frozenset[str | bool]] = {}
     for parameter, dimension in endpoint.filters.items():
         is_flag = dimension.kind == "flag"
-        kept = _flag(parameters, parameter) if is_flag else frozenset(_listed(parameters, parameter))
+        kept = _flag(parameters, parameter) if is_flag else frozenset(listed(parameters, parameter))
         if kept:
             found[dimension.name] = kept
     return found
 
 
 def _flag(parameters: Parameters, name: str) -> frozenset[str | bool]:
-    text = _scalar(parameters, name)
+    text = scalar(parameters, name)
     if text is None:
         return frozenset()
     if text not in _FLAGS:

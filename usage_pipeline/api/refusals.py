@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _SCOPE_TEXT = (
-    "You have insufficient permissions for this operation. Missing scopes: api.usage.read. Check that you have the "
+    "You have insufficient permissions for this operation. Missing scopes: {scope}. Check that you have the "
     "correct role in your organization (Reader, Writer, Owner) and project (Viewer, Member, Owner), and if you're "
     "using a restricted API key, that it has the necessary scopes."
 )
@@ -31,9 +31,9 @@ def refusal(
     return Refusal(status, {"error": error})
 
 
-def missing_scope(status: int) -> Refusal:
+def missing_scope(status: int, scope: str = "api.usage.read") -> Refusal:
     """The refusal whose `error` is a bare string, as seen live for a key without the scope."""
-    return Refusal(status, {"error": _SCOPE_TEXT})
+    return Refusal(status, {"error": _SCOPE_TEXT.format(scope=scope)})
 
 
 def invalid_type(param: str) -> Refusal:

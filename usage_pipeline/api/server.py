@@ -1,14 +1,15 @@
-"""The served side of the contract: an ASGI app that answers every endpoint of the table from a source of buckets.
+"""The served side of the contract: an ASGI app that answers every row of the two tables from a source.
 
 Put routes, keys and headers here; what a query may say is `usage_pipeline.api.query`, how an answer is written
-`usage_pipeline.api.encoding`, and where buckets come from is not known here at all.
+`usage_pipeline.api.encoding`, and where buckets and names come from is not known here at all.
+Lists of names are `usage_pipeline.api.name_query`'s.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import format_datetime
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -22,28 +23,35 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usage_pipeline.api.cursor import write_cursor
 from usage_pipeline.api.encoding import page_text
+from usage_pipeline.api.name_query import NameSource, list_answer, parse_name_query
 from usage_pipeline.api.query import BucketSource, check_availability, page_bounds, parse_query
 from usage_pipeline.api.refusals import Refusal, missing_scope, refusal
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.name_lists import NAME_LISTS, NameList
 
 ROOT = "/v1"
 _KEY_PREFIX = "sk-admin-"
 _SCOPELESS = {"noscope403": 403, "noscope": 401}  # a key that holds the word is answered as one without the scope
+_NAMELESS = {**_SCOPELESS, "nonames": 403}  # a key that holds this word reads usage and no names
 _GZIP_LEVEL = 1  # answers stay on one machine: spend the time elsewhere
 
 
+class Source(BucketSource, NameSource, Protocol):
+    """Where everything that is served comes from."""
+
+
 def create_app(
-    source: BucketSource,
+    source: Source,
     *,
     delay_seconds: float = 0.0,
     history_days: int | None = None,
     refuses_user_with_project: bool = False,
     faults: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> Starlette:
-    """An app that serves every row of the endpoint table from the source.
+    """An app that serves every endpoint, and every list of names, from the source.
 
     Args:
-        source: Where buckets, and the present time, come from.
+        source: Where buckets, names and the present time come from.
         delay_seconds: How long each answer takes at least.
         history_days: How far back a start may lie; None for no limit.
         refuses_user_with_project: Whether costs by user together with project are refused, as for some organizations.
@@ -52,7 +60,7 @@ def create_app(
 
     def answerer(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            _check_key(request)
+            _check_key(request, _SCOPELESS, "api.usage.read")
             if delay_seconds > 0:
                 await asyncio.sleep(delay_seconds)
             now = int(source.now().timestamp())
@@ -67,9 +75,22 @@ def create_app(
 
         return answer
 
+    def lister(names: NameList) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            _check_key(request, _NAMELESS, "api.management.read")
+            if delay_seconds > 0:
+                await asyncio.sleep(delay_seconds)
+            query = parse_name_query(names, request.query_params.multi_items())
+            return JSONResponse(list_answer(names, source, request.path_params.get("project_id"), query))
+
+        return answer
+
     inner = [Middleware(faults)] if faults is not None else []
     return Starlette(
-        routes=[Route(ROOT + row.path, answerer(row), methods=["GET"]) for row in ENDPOINTS.values()],
+        routes=[
+            *(Route(ROOT + row.path, answerer(row), methods=["GET"]) for row in ENDPOINTS.values()),
+            *(Route(ROOT + row.path, lister(row), methods=["GET"]) for row in NAME_LISTS.values()),
+        ],
         middleware=[
             Middleware(_StampHeaders, source=source),
             *inner,
@@ -98,7 +119,7 @@ class _StampHeaders:
         await self._app(scope, receive, stamped)
 
 
-def _check_key(request: Request) -> None:
+def _check_key(request: Request, scopeless: Mapping[str, int], scope: str) -> None:
     """Refuse what is not an admin key; the key is never quoted."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
@@ -107,9 +128,9 @@ def _check_key(request: Request) -> None:
         raise refusal(
             "This endpoint needs an admin key; the key given is of another kind.", code="invalid_api_key", status=401
         )
-    for word, status in _SCOPELESS.items():
+    for word, status in scopeless.items():
         if word in key:
-            raise missing_scope(status)
+            raise missing_scope(status, scope)
 
 
 async def _answer_refusal(_request: Request, error: Any) -> Response:

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from usage_pipeline.api.error_answers import quoted, refusal
+from usage_pipeline.api.error_answers import USAGE, Purpose, quoted, refusal
 from usage_pipeline.api.headers import retry_after, served_at
 from usage_pipeline.api.models import NotJson
 from usage_pipeline.errors import BadPayload, FixConfig, PermissionRefused, RateLimited, RetryLater
@@ -90,7 +90,7 @@ class Transport:
     """Sends GETs to one origin with one key, at most `concurrency` at a time.
 
     A request that waits to be repeated keeps its slot: under a rate limit fewer are sent, not more.
-    Once the key was refused nothing more is sent.
+    Once the key was refused for a purpose nothing more is sent for it; a key may read usage and no names.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -114,7 +114,7 @@ class Transport:
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._slots = asyncio.Semaphore(concurrency)
-        self._refused: str | None = None
+        self._refused: dict[str, str] = {}
         self._http = _http_client(base_url, key, concurrency, policy, transport)
 
     async def aclose(self) -> None:
@@ -122,7 +122,14 @@ class Transport:
         await self._http.aclose()
 
     async def get(
-        self, path: str, params: Sequence[tuple[str, str]], *, where: str, read: Callable[[bytes], T], tally: Tally
+        self,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        *,
+        where: str,
+        read: Callable[[bytes], T],
+        tally: Tally,
+        purpose: Purpose = USAGE,
     ) -> Answer[T]:
         """Send until a body is read, the attempts are used up, or the answer is not worth another.
 
@@ -132,6 +139,7 @@ class Transport:
             where: What to call the request in errors.
             read: Makes the value of a 200's body; its NotJson is taken for a transport fault and retried.
             tally: Counts requests and retries.
+            purpose: What the key needs for it; a refusal holds for the purpose.
 
         Raises:
             RateLimited: 429 until the last attempt; `seconds` is what the service asked for.
@@ -142,12 +150,12 @@ class Transport:
         async with self._slots:
             attempt = 0
             while True:
-                if self._refused is not None:
-                    raise PermissionRefused(self._refused)
+                if purpose.name in self._refused:
+                    raise PermissionRefused(self._refused[purpose.name])
                 attempt += 1
                 tally.requests += 1
                 tally.retries += attempt > 1
-                outcome = await self._attempt(path, params, where, read)
+                outcome = await self._attempt(path, params, where, read, purpose)
                 if not isinstance(outcome, _Fault):
                     return outcome
                 if attempt >= self._policy.attempts:
@@ -155,7 +163,7 @@ class Transport:
                 await self._sleep(self._policy.delay(attempt, outcome.seconds, self._rng))
 
     async def _attempt(
-        self, path: str, params: Sequence[tuple[str, str]], where: str, read: Callable[[bytes], T]
+        self, path: str, params: Sequence[tuple[str, str]], where: str, read: Callable[[bytes], T], purpose: Purpose
     ) -> Answer[T] | _Fault:
         """One request; what may be repeated comes back as a fault, what may not is raised."""
         received = await self._exchange(path, params, where)
@@ -167,9 +175,9 @@ class Transport:
             return self._busy(received, where)
         group_by = [value for name, value in params if name == "group_by[]"]
         key = self._key.get_secret_value()
-        error = refusal(where, received.status, received.body, key=key, group_by=group_by)
+        error = refusal(where, received.status, received.body, key=key, group_by=group_by, purpose=purpose)
         if isinstance(error, PermissionRefused):
-            self._refused = str(error)
+            self._refused[purpose.name] = str(error)
         raise error
 
     async def _exchange(self, path: str, params: Sequence[tuple[str, str]], where: str) -> _Received | _Fault:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,9 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+
+export = typer.Typer(help="Write what the warehouse holds to files other tools read.", no_args_is_help=True)
+app.add_typer(export, name="export")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Endpoints = Annotated[
@@ -101,6 +105,52 @@ def sql(
     from usage_pipeline.cli.sql import run_sql
 
     run_sql(query, as_json=as_json, as_csv=csv)
+
+
+@app.command()
+def explain(
+    first: Annotated[
+        str, typer.Option("--from", metavar="A..B", help="Window before, B not included; or a month 2026-10, or a day.")
+    ],
+    second: Annotated[str, typer.Option("--to", metavar="C..D", help="Window after.")],
+    by: Annotated[str, typer.Option(metavar="WHAT", help="project, model, api_key or user.")] = "project",
+    currency: Annotated[str, typer.Option(help="Which currency; they are never added.")] = "usd",
+    as_json: Json = False,
+) -> None:
+    """Say why the cost changed between two windows: volume, mix, price, new and gone, adding up exactly."""
+    from usage_pipeline.cli.explain import run_explain
+
+    run_explain(first=first, second=second, by=by, currency=currency, as_json=as_json)
+
+
+@app.command()
+def check(
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run all checks of the data: budgets, anomalies, sums, reconciliation, coverage, freshness; exit 3 on failure."""
+    from usage_pipeline.cli.check import run_check
+
+    run_check(is_strict=strict, as_json=as_json)
+
+
+@export.command("focus")
+def export_focus(
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
+    version: Annotated[str, typer.Option(help="Version of FOCUS: 1.4 or 1.2.")] = "1.4",
+    output: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="File to write; default: in the data folder's exports.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Write the month though days of it are unknown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a month of cost rows in the FinOps FOCUS format, one file, exact amounts."""
+    from usage_pipeline.cli.export import run_export_focus
+
+    run_export_focus(
+        month, file_format=file_format, version=version, output=output, is_partial=partial, as_json=as_json
+    )
 
 
 @app.command()

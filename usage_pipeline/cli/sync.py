@@ -6,6 +6,7 @@ from typing import Any
 from usage_pipeline.cli.console import err, print_json, print_table, progress, text
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.names import NameSync, choose_lists
 from usage_pipeline.plan import asked_window
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
@@ -24,14 +25,16 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
         raise FixConfig("--until needs --since: say from which day to read.")
     window = asked_window(parse_day(since), parse_day(until) if until else None, utc_now()) if since else None
     keep_demo_apart(settings)
-    with progress("syncing endpoints", len(endpoints), quiet=as_json) as bar:
-        report = sync(settings, endpoints, window, on_done=lambda _: bar.advance(bar.task_ids[0]))
+    lists = choose_lists(names)
+    with progress("syncing endpoints and names", len(endpoints) + len(lists), quiet=as_json) as bar:
+        report = sync(settings, endpoints, window, lists=lists, on_done=lambda _: bar.advance(bar.task_ids[0]))
     if as_json:
         print_json(_as_dict(report))
     else:
         _print(report)
     _complain(report)
-    errors = [*(one.error for one in report.failed), report.refresh_error]
+    errors = [one.error for one in report.endpoints] + [one.error for one in report.names if not one.is_refused]
+    errors.append(report.refresh_error)
     return max((error.exit_code for error in errors if error is not None), default=0)
 
 
@@ -39,6 +42,10 @@ def _print(report: SyncReport) -> None:
     rows = [
         (one.endpoint, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
         for one in report.endpoints
+    ]
+    rows += [
+        (one.label, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
+        for one in report.names
     ]
     print_table(None, ["endpoint", "outcome", *_COUNTS[:6], "seconds"], rows)
     if report.refreshed is not None:
@@ -51,12 +58,19 @@ def _complain(report: SyncReport) -> None:
     for one in report.endpoints:
         for note in [*one.notes("drift"), *one.notes("notes")]:
             sys.stderr.write(f"warning: {text(note)}\n")
+    for note in (note for one in report.names for note in one.warnings):
+        sys.stderr.write(f"warning: {text(note)}\n")
     is_config_said = False
     for one in report.failed:
         is_config = isinstance(one.error, FixConfig)
         if not (is_config and is_config_said):  # a refused key fails every endpoint: one line is enough
             sys.stderr.write(f"usage-pipeline: {text(' '.join(str(one.error).split()))}\n")
         is_config_said = is_config_said or is_config
+    for named in report.names:
+        # Where the key itself is wrong, that was said.
+        if named.error is not None and not (isinstance(named.error, FixConfig) and is_config_said):
+            head = "warning" if named.is_refused else "usage-pipeline"
+            sys.stderr.write(f"{head}: {text(' '.join(str(named.error).split()))}\n")
     if report.refresh_error is not None:
         sys.stderr.write(f"usage-pipeline: not published: {text(' '.join(str(report.refresh_error).split()))}\n")
 
@@ -65,6 +79,7 @@ def _as_dict(report: SyncReport) -> dict[str, Any]:
     return {
         "sync_id": report.sync_id,
         "endpoints": [_endpoint_dict(one) for one in report.endpoints],
+        "names": [_names_dict(one) for one in report.names],
         "marts": _mart_dicts(report.refreshed) if report.refreshed else [],
         "published": str(report.refreshed.path) if report.refreshed else None,
         "error": str(report.refresh_error) if report.refresh_error else None,
@@ -80,6 +95,17 @@ def _endpoint_dict(one: EndpointSync) -> dict[str, Any]:
         "seconds": round(one.seconds, 3),
         "drift": one.notes("drift"),
         "notes": one.notes("notes"),
+        "error": str(one.error) if one.error else None,
+    }
+
+
+def _names_dict(one: NameSync) -> dict[str, Any]:
+    return {
+        "table": one.label,
+        "outcome": one.outcome,
+        **{name: one.total(name) for name in _COUNTS},
+        "seconds": round(one.seconds, 3),
+        "warnings": one.warnings,
         "error": str(one.error) if one.error else None,
     }
 

@@ -10,9 +10,13 @@ from datetime import datetime
 
 import dagster as dg
 
+from usage_pipeline.defs.alerts import alerts
 from usage_pipeline.defs.automation import automation
+from usage_pipeline.defs.breach_checks import breach_checks
 from usage_pipeline.defs.checks import costs_check
+from usage_pipeline.defs.dim_assets import dim_assets
 from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
+from usage_pipeline.defs.mart_checks import mart_checks
 from usage_pipeline.defs.partitions import daily_partitions
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
 from usage_pipeline.defs.usage_assets import usage_assets
@@ -42,15 +46,21 @@ def build_defs(
     Raises:
         FixConfig: the settings are wrong.
     """
-    partitions = daily_partitions(settings().first_day(clock().date()))
+    held = settings()
+    partitions = daily_partitions(held.first_day(clock().date()))
     with warnings.catch_warnings():
         # Called beta by Dagster 1.13, whose version is pinned; 34 lines of it would drown the services' logs.
         warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
-        assets = [*usage_assets(partitions), *mart_assets(partitions), warehouse_asset(partitions)]
+        assets = [
+            *usage_assets(partitions),
+            *dim_assets(partitions, client_factory),
+            *mart_assets(partitions),
+            warehouse_asset(partitions),
+        ]
     defs = dg.Definitions(
         assets=assets,
-        asset_checks=[costs_check()],
+        asset_checks=[costs_check(), *breach_checks(), *mart_checks()],
         resources={SESSION: session_resource(settings, client_factory, clock, on_event)},
         executor=executor,
     )
-    return dg.Definitions.merge(defs, automation(settings, clock))
+    return dg.Definitions.merge(defs, automation(settings, clock), alerts(settings, is_on=held.webhook_url is not None))

@@ -6,11 +6,12 @@ Put what their steps do and report here; which marts there are is decided by the
 import dagster as dg
 
 from usage_pipeline.defs.columns import mart_columns
-from usage_pipeline.defs.partitions import asset_window, mart_key, usage_key
+from usage_pipeline.defs.partitions import asset_window, dim_key, mart_key, usage_key
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_rows
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.warehouse import build_mart
 
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
@@ -34,7 +35,11 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
             "dagster/table_name": f"marts.{mart.name}",
             "grain": dg.MetadataValue.json(list(mart.grain)),
         },
-        deps=[*map(usage_key, sorted(mart.endpoints)), *map(mart_key, sorted(mart.marts))],
+        deps=[
+            *map(usage_key, sorted(mart.endpoints)),
+            *map(dim_key, sorted(mart.dims & NAME_LISTS.keys())),
+            *map(mart_key, sorted(mart.marts)),
+        ],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={SESSION},

@@ -54,6 +54,11 @@ def usage_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["usage", name])
 
 
+def dim_key(name: str) -> dg.AssetKey:
+    """The asset of a list of names."""
+    return dg.AssetKey(["dims", name])
+
+
 def mart_key(name: str) -> dg.AssetKey:
     """A mart's asset."""
     return dg.AssetKey(["marts", name])

@@ -13,7 +13,7 @@ from usage_pipeline.lake.schemas import MONEY, TIME
 from usage_pipeline.lake.store import Lake
 
 # Columns that say when something was looked at, not what it is: marts need not be computed again when they change.
-_SIGHTINGS = {"last_seen"}
+SIGHTINGS = {"last_seen"}
 
 Column = tuple[str, pa.DataType, str]
 
@@ -89,26 +89,57 @@ NAMES = (
 
 PRICES = Dim(
     name="prices",
-    description="List prices: per model, meter, tier and batch, with the days they hold.",
-    grain=("source", "model", "meter", "service_tier", "is_batch", "valid_from"),
+    description="Prices per rule for model names, meter, tier and batch, with the days they hold; overrides first.",
+    grain=("priority", "meter", "service_tier", "is_batch", "valid_from"),
     columns=(
-        ("source", pa.string(), "override (data/prices.csv) or the price book's name and version."),
-        ("model", pa.string(), "Model name as usage rows carry it, or the price book's name of it."),
-        ("match", pa.string(), "How model matches: equals, starts_with, ends_with, contains or regex."),
-        ("meter", pa.string(), "What is counted: a token measure, requests, images, characters, seconds ..."),
+        ("source", pa.string(), "override (prices.csv in the data folder), or the price book's name and version."),
+        ("is_override", pa.bool_(), "Whether the row is the user's own."),
+        ("priority", pa.int64(), "The rule's place: the rule with the lowest number that fits a model name counts."),
+        ("model", pa.string(), "What the source calls the model."),
+        ("match", pa.string(), "How a name fits: equals, starts_with, ends_with, contains, regex; no_model: no name."),
+        ("pattern", pa.string(), "What a model name, in lower case, is compared with."),
+        ("meter", pa.string(), "What is counted, in the words of marts.usage_priced."),
         ("service_tier", pa.string(), "Service tier the price is for; null: any that has none of its own."),
-        ("is_batch", pa.bool_(), "Whether the price is the Batch API's."),
+        ("is_batch", pa.bool_(), "Whether the price is the Batch API's; null: both, where it has none of its own."),
         ("valid_from", pa.date32(), "First day the price holds; null: always."),
         ("valid_to", pa.date32(), "Day before which it holds; null: until further notice."),
-        ("unit_quantity", pa.int64(), "How many of the meter's units the price is for (1000000 tokens)."),
-        ("price", MONEY, "Price of unit_quantity units."),
-        ("currency", pa.string(), "Currency of the price."),
-        ("has_threshold", pa.bool_(), "Whether dearer rates exist above a size per request; this is the base rate."),
-        ("priority", pa.int64(), "Of several matching rows the lowest counts."),
+        ("price", MONEY, "Price of `per` units; where rates depend on a request's size, the base rate."),
+        ("per", pa.int64(), "How many of the meter's units the price is for (1000000 tokens)."),
+        ("currency", pa.string(), "Currency of the price, in lower case."),
+        ("has_threshold", pa.bool_(), "Whether dearer rates exist above a size per request."),
     ),
 )
 
-DIMS: dict[str, Dim] = {dim.name: dim for dim in (*NAMES, PRICES)}
+BUDGETS = Dim(
+    name="budgets",
+    description="Budgets of data/budgets.csv: what a month may cost, for the whole organization or a project.",
+    grain=("organization", "project_id", "month", "currency"),
+    columns=(
+        ("organization", pa.string(), "Label of the organization."),
+        ("project_id", pa.string(), "The project; null: the whole organization."),
+        ("month", pa.date32(), "First day of the month it is for; null: every month that has none of its own."),
+        ("currency", pa.string(), "Currency of the amount, in lower case as the service writes it."),
+        ("amount", MONEY, "What the month may cost."),
+    ),
+)
+
+TAGS = Dim(
+    name="tags",
+    description="Chargeback tags of data/tags.csv: the team and cost centre of projects, keys and users, with days.",
+    grain=("line",),
+    columns=(
+        ("line", pa.int64(), "Line of the file; of two that fit equally well the first counts."),
+        ("kind", pa.string(), "project, api_key or user."),
+        ("match", pa.string(), "Id or name, or a pattern in which * stands for any text."),
+        ("pattern", pa.string(), "The pattern as `like ... escape '\\'` takes it; null where match is exact."),
+        ("team", pa.string(), "Team."),
+        ("cost_center", pa.string(), "Cost centre."),
+        ("valid_from", pa.date32(), "First day the tag holds; null: always."),
+        ("valid_to", pa.date32(), "Day before which it holds; null: until further notice."),
+    ),
+)
+
+DIMS: dict[str, Dim] = {dim.name: dim for dim in (*NAMES, PRICES, BUDGETS, TAGS)}
 
 
 def read_dim(lake: Lake, dim: Dim) -> pa.Table:
@@ -131,5 +162,5 @@ def replace_dim(lake: Lake, dim: Dim, rows: pa.Table) -> bool:
 
 def dim_hash(rows: pa.Table) -> str:
     """What marts depend on: the rows without when they were last looked at."""
-    kept = [name for name in rows.column_names if name not in _SIGHTINGS]
+    kept = [name for name in rows.column_names if name not in SIGHTINGS]
     return content_hash(rows.select(kept))

@@ -1,7 +1,8 @@
 """The raw archive: every accepted response as received, append-only, durable before the lake changes.
 
 A landed file is zstd: one JSON line (what was asked, when, and each page's request, time, length and SHA-256), then
-the bodies. Put writing and reading of these files here; what the bodies say is models.py's.
+the bodies. It holds one read: of a window of an endpoint, or of a list of names (its line then has `list`).
+Put writing and reading of these files here; what the bodies say is models.py's.
 """
 
 import json
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import LakeDamaged
-from usage_pipeline.records import RawPage, WindowRead
+from usage_pipeline.records import NamesRead, RawPage, WindowRead
 from usage_pipeline.windows import Window
 
 _FORMAT = 1
@@ -25,8 +26,20 @@ _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LandedNames:
+    """One landed file of a list of names: the pages it was read in."""
+
+    path: Path
+    organization: str
+    list_name: str
+    fetched_at: datetime
+    sync_id: str
+    pages: list[RawPage]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Landed:
-    """One landed file: the read it holds, without its buckets."""
+    """One landed file of a window: the read it holds, without its buckets."""
 
     path: Path
     organization: str
@@ -57,22 +70,48 @@ def land(root: Path, organization: str, sync_id: str, recorded_at: datetime, rea
         "sync_id": sync_id,
         "recorded_at": recorded_at.isoformat(),
         "notes": list(read.notes),
-        "pages": [
-            {
-                "request": page.request,
-                "received_at": page.received_at.isoformat(),
-                "bytes": len(page.body),
-                "sha256": page.sha256,
-            }
-            for page in read.pages
-        ],
+        "pages": _described(read.pages),
     }
-    folder = root / organization / read.endpoint / read.fetched_at.strftime("%Y-%m")
-    folder.mkdir(parents=True, exist_ok=True)
     # The asked window in the name keeps apart the reads of one sync that a grouping floor divided.
     name = f"{read.fetched_at.strftime(_STAMP)}-{sync_id}-{read.window.start_time}{_SUFFIX}"
-    _write_durably(folder / name, json.dumps(header).encode() + b"\n", [page.body for page in read.pages])
-    return folder / name
+    return _write(_folder(root, organization, read.endpoint, read.fetched_at) / name, header, read.pages)
+
+
+def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> Path:
+    """Write the pages of a list of names durably and return the file."""
+    header = {
+        "format": _FORMAT,
+        "organization": organization,
+        "list": read.list_name,
+        "fetched_at": read.fetched_at.isoformat(),
+        "sync_id": sync_id,
+        "pages": _described(read.pages),
+    }
+    name = f"{read.fetched_at.strftime(_STAMP)}-{sync_id}{_SUFFIX}"
+    return _write(_folder(root, organization, f"dims.{read.list_name}", read.fetched_at) / name, header, read.pages)
+
+
+def _folder(root: Path, organization: str, table: str, fetched_at: datetime) -> Path:
+    folder = root / organization / table / fetched_at.strftime("%Y-%m")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
+    return [
+        {
+            "request": page.request,
+            "received_at": page.received_at.isoformat(),
+            "bytes": len(page.body),
+            "sha256": page.sha256,
+        }
+        for page in pages
+    ]
+
+
+def _write(path: Path, header: dict[str, Any], pages: list[RawPage]) -> Path:
+    _write_durably(path, json.dumps(header).encode() + b"\n", [page.body for page in pages])
+    return path
 
 
 def _write_durably(path: Path, header: bytes, bodies: list[bytes]) -> None:
@@ -103,7 +142,7 @@ def landed_files(root: Path) -> Iterator[Path]:
     yield from sorted(root.glob(f"*/*/*/[!.]*{_SUFFIX}"), key=lambda path: (path.name, path.parts))
 
 
-def load(path: Path) -> Landed:
+def load(path: Path) -> Landed | LandedNames:
     """Read a landed file back.
 
     Raises:
@@ -119,6 +158,15 @@ def load(path: Path) -> Landed:
         raise LakeDamaged(
             f"raw file {path} cannot be read ({type(wrong).__name__}): restore it from a backup."
         ) from None
+    if "list" in header:
+        return LandedNames(
+            path=path,
+            organization=header["organization"],
+            list_name=header["list"],
+            fetched_at=datetime.fromisoformat(header["fetched_at"]).astimezone(UTC),
+            sync_id=header["sync_id"],
+            pages=pages,
+        )
     return Landed(
         path=path,
         organization=header["organization"],

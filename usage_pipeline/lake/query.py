@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.engine import literal
@@ -33,12 +34,27 @@ def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None
         FixConfig: nothing is published yet, or the query is wrong or empty; the message is the engine's own.
         LakeDamaged: the published file or a file of the lake is gone or cannot be read.
     """
+    with _said_plainly(), _open(path, lake_root) as con:
+        answer = con.execute(sql, parameters)
+        if answer is None or answer.description is None:
+            raise FixConfig("the query is empty: write a statement, for example `from marts.cost_daily limit 5`.")
+        yield Answer(_distinct([column[0] for column in answer.description]), _rows(answer))
+
+
+@contextmanager
+def ask_batches(
+    path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None = None
+) -> Iterator[pa.RecordBatchReader]:
+    """The answer as Arrow batches, read while the context lasts; the errors are those of `ask`."""
+    with _said_plainly(), _open(path, lake_root) as con:
+        yield con.sql(sql, params=parameters).to_arrow_reader(_BATCH)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """The engine's errors as ours."""
     try:
-        with _open(path, lake_root) as con:
-            answer = con.execute(sql, parameters)
-            if answer is None or answer.description is None:
-                raise FixConfig("the query is empty: write a statement, for example `from marts.cost_daily limit 5`.")
-            yield Answer(_distinct([column[0] for column in answer.description]), _rows(answer))
+        yield
     except duckdb.PermissionException as refused:
         raise FixConfig(
             f"the query failed: {str(refused).strip()} Queries read the lake's files and nothing else; if the data "

@@ -125,11 +125,11 @@ def _row(endpoint: Endpoint, result: Mapping[str, Any], drift: _Drift) -> Row:
             row[label.name] = rest.pop(label.name, None)
     for name in rest.keys() - endpoint.known_extras:
         drift.add(f"{endpoint.name}: unknown field {name!r}, kept in extras")
-    row["extras"] = _json_text(rest) if rest else None
+    row["extras"] = json_text(rest) if rest else None
     return row
 
 
-def _json_text(value: Any) -> str:
+def json_text(value: Any) -> str:
     """Compact JSON with sorted keys; a number a float cannot hold as written becomes a string of its literal."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_json_number)
 

@@ -5,7 +5,7 @@ warehouse.py's.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -122,6 +122,8 @@ def _compute(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days
         con.register("wanted", wanted)
         create_views(con, snapshot.usage_relations(organization, days))
         create_views(con, snapshot.dim_relations())
+        billed = snapshot.billed_days()
+        create_views(con, [replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")])
         create_views(con, derived_relations())
         create_views(con, [_reduced(lake, name, parts) for name in mart.marts])
         order = ", ".join(identifier(column) for column in mart.grain)
@@ -170,6 +172,8 @@ def _empty_relations() -> list[Relation]:
         Relation(schema="usage", name=name, sql=scan_sql(usage_schema(row), [], leave_out=[PART]), comment="")
         for name, row in ENDPOINTS.items()
     ]
+    billed = "select null::varchar as organization, null::date as date where false"
+    empty.append(Relation(schema="meta", name="billed_days", sql=billed, comment=""))
     return empty + derived_relations()
 
 
@@ -184,6 +188,8 @@ def mart_relations(lake: Lake) -> list[Relation]:
 def mart_rows(lake: Lake, name: str, organization: str, window: Window) -> dict[date, int]:
     """The rows a mart has of each day of a window; days without rows are absent."""
     pinned = pin_mart(lake, name)
+    if "date" not in pinned.table.schema.names:
+        return {}  # a mart over all days has none of its own
     scan = pinned.scan({(organization, part) for part in storage_parts(window.dates())})
     with connect() as con:
         rows = con.execute(

@@ -6,24 +6,36 @@ Put SQL generated from the endpoint table here; SQL a person can write belongs i
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint, Measure
 from usage_pipeline.lake.engine import identifier, literal
 from usage_pipeline.lake.snapshot import Relation
+from usage_pipeline.marts.derived_lines import line_inputs, line_relations
+from usage_pipeline.marts.derived_meters import meter_inputs, meter_relations
+from usage_pipeline.marts.derived_names import name_inputs, name_relations
+from usage_pipeline.marts.views import BLANK_VIEW, blank_relation
 
 _MODEL_MEASURES = ("num_model_requests", "input_tokens", "input_cached_tokens", "output_tokens")
 _VALUE = "decimal(38, 20)"  # wide enough for money's digits and for any day's tokens
 
 
 def derived_relations() -> list[Relation]:
-    """`derived.daily_measures` and `derived.model_usage`."""
+    """`derived.daily_measures`, `derived.model_usage`, the views of billing lines, and names by day."""
     return [
         Relation(schema="derived", name="daily_measures", sql=_daily_measures(), comment="Measures per day, long."),
         Relation(schema="derived", name="model_usage", sql=_model_usage(), comment="Rows of endpoints with models."),
+        *line_relations(),
+        *meter_relations(),
+        *name_relations(),
+        blank_relation(),
     ]
 
 
 def derived_inputs() -> dict[str, set[str]]:
-    """The usage tables each derived view reads."""
+    """The tables of usage and dims each derived view reads."""
     return {
         "derived.daily_measures": {f"usage.{name}" for name in ENDPOINTS},
         "derived.model_usage": {f"usage.{endpoint.name}" for endpoint in _with_models()},
+        **line_inputs(),
+        **meter_inputs(),
+        **name_inputs(),
+        BLANK_VIEW: set(),
     }
 
 

@@ -36,6 +36,11 @@ class Contents:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.dims = snapshot.dim_hashes()
+        self.billed: dict[str, list[str]] = defaultdict(list)
+        with session() as con:
+            closed = con.sql(snapshot.billed_days().sql).order("date").fetchall()
+        for organization, day in closed:
+            self.billed[organization].append(str(day))
         self.days: dict[str, dict[date, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
         for row in snapshot.coverage().to_pylist():
             self.days[row["organization"]][row["date"]][row["endpoint"]] = row["content_hash"]
@@ -52,6 +57,8 @@ def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Ma
     """
     fixed = [mart.sql_hash, *(f"{name}={contents.dims[name]}" for name in sorted(mart.dims))]
     fixed += [f"{name}={upstream[name][WHOLE]}" for name in sorted(mart.marts) if WHOLE in upstream[name]]
+    if mart.needs_billed_days:
+        fixed.append(f"billed_days={_hash(contents.billed[organization])}")
     found: DayPrints = {}
     for day, held in contents.days[organization].items():
         parts = [f"{name}={held[name]}" for name in sorted(mart.endpoints) if name in held]

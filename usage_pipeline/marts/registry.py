@@ -33,14 +33,12 @@ class Mart:
     @property
     def endpoints(self) -> frozenset[str]:
         """Endpoints it reads, directly or through a derived view."""
-        derived = derived_inputs()
-        tables = set().union(*(derived.get(table, {table}) for table in self.reads))
-        return frozenset(table.removeprefix("usage.") for table in tables if table.startswith("usage."))
+        return self._sources("usage.")
 
     @property
     def dims(self) -> frozenset[str]:
-        """Dimensions it reads."""
-        return frozenset(table.removeprefix("dims.") for table in self.reads if table.startswith("dims."))
+        """Dimensions it reads, directly or through a derived view."""
+        return self._sources("dims.")
 
     @property
     def marts(self) -> frozenset[str]:
@@ -48,11 +46,25 @@ class Mart:
         return frozenset(table.removeprefix("marts.") for table in self.reads if table.startswith("marts."))
 
     @property
+    def needs_billed_days(self) -> bool:
+        """Whether it looks at which days are closed."""
+        return "meta.billed_days" in self.reads
+
+    def _sources(self, schema: str) -> frozenset[str]:
+        """What it reads of a schema, with what derived views stand on."""
+        derived = derived_inputs()
+        tables = set().union(*(derived.get(table, {table}) for table in self.reads))
+        return frozenset(table.removeprefix(schema) for table in tables if table.startswith(schema))
+
+    @property
     def sql_hash(self) -> str:
-        """Changes when the query does, or a derived view it reads, so that its days are computed again."""
-        derived = {f"{view.schema}.{view.name}": view.sql for view in derived_relations()}
-        texts = [self.sql, *(derived[table] for table in sorted(self.reads & derived.keys()))]
-        return hashlib.sha256("|".join(texts).encode()).hexdigest()
+        """Changes when the query or a derived view behind it does, so that its days are computed again."""
+        texts = [self.sql]
+        for relation in reversed(derived_relations()):  # a view is made after those it reads
+            name = f"{relation.schema}.{relation.name}"
+            if name in self.reads or any(f"from {name}" in text for text in texts[1:]):
+                texts.append(relation.sql)
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 @cache
@@ -77,7 +89,8 @@ def load_marts() -> Mapping[str, Mart]:
                 description=header["description"],
                 grain=tuple(column.strip() for column in header["grain"].split(",")),
                 is_whole=header["scope"] == "whole",
-                reads=frozenset(con.get_table_names(sql, qualified=True)),
+                # DuckDB gives `table AS alias` for a joined table.
+                reads=frozenset(name.partition(" AS ")[0] for name in con.get_table_names(sql, qualified=True)),
             )
     order = TopologicalSorter({name: mart.marts for name, mart in sorted(found.items())}).static_order()
     return {name: found[name] for name in order}

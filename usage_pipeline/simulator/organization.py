@@ -15,8 +15,10 @@ from typing import Any
 
 from usage_pipeline.api.query import Bounds, UsageQuery
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.name_lists import NameList
 from usage_pipeline.simulator.billing import AMOUNT_PLACES, QUANTITY_PLACES, cost_events, standing_events
 from usage_pipeline.simulator.catalogue import CACHE_WRITES_SINCE
+from usage_pipeline.simulator.directory import Directory
 from usage_pipeline.simulator.events import DayFate, Event, events_of, fate_of, is_level
 from usage_pipeline.simulator.roster import Roster
 from usage_pipeline.simulator.tokens import measure_sums
@@ -33,7 +35,7 @@ class _Day:
 
 
 class Organization:
-    """A `BucketSource` whose whole history, past and to come, follows from a seed; the clock says how much shows.
+    """Buckets and names whose whole history, past and to come, follows from a seed; the clock says how much shows.
 
     Asking twice at one time gives the same answer; asking later gives late events, restated and vanished groups.
     """
@@ -41,6 +43,7 @@ class Organization:
     def __init__(self, seed: int, clock: Callable[[], datetime]) -> None:
         self.seed = seed
         self.roster = Roster(seed)
+        self.directory = Directory(seed, self.roster)
         self._clock = clock
         self._emails = {user.id: user.email for user in self.roster.users}
         self._project_names = {project.id: project.name for project in self.roster.projects}
@@ -55,6 +58,10 @@ class Organization:
         """The rows of each bucket as known now."""
         now = int(self.now().timestamp())
         return [self._rows(query, start, end, now) for start, end in bounds]
+
+    def names(self, names: NameList, project_id: str | None) -> list[dict[str, Any]] | None:
+        """The objects of a list of names as they are now."""
+        return self.directory.listed(names.name, project_id, int(self.now().timestamp()))
 
     def fate(self, endpoint: Endpoint, day: date) -> DayFate:
         """What befalls a day of an endpoint as a whole."""

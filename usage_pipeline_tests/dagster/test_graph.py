@@ -11,11 +11,13 @@ from usage_pipeline.defs.build import build_defs
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.schemas import columns
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
 
 USAGE = {dg.AssetKey(["usage", name]) for name in ENDPOINTS}
 MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
+DIMS = {dg.AssetKey(["dims", name]) for name in NAME_LISTS}
 WAREHOUSE = dg.AssetKey("warehouse")
 
 
@@ -26,8 +28,8 @@ def defs(settings: Settings) -> dg.Definitions:
 
 
 def test_every_row_and_every_mart_is_an_asset(defs: dg.Definitions) -> None:
-    """The assets are the endpoints, the marts and the published file, nothing else."""
-    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | MARTS | {WAREHOUSE}
+    """The assets are the endpoints, the lists of names, the marts and the published file, nothing else."""
+    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {WAREHOUSE}
 
 
 def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
@@ -36,6 +38,7 @@ def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
     for name, mart in load_marts().items():
         expected = {dg.AssetKey(["usage", one]) for one in mart.endpoints}
         expected |= {dg.AssetKey(["marts", one]) for one in mart.marts}
+        expected |= {dg.AssetKey(["dims", one]) for one in mart.dims & NAME_LISTS.keys()}
         assert graph.get(dg.AssetKey(["marts", name])).parent_keys == expected
     assert graph.get(WAREHOUSE).parent_keys == MARTS
 
@@ -72,15 +75,17 @@ def test_every_endpoint_has_the_same_checks(defs: dg.Definitions) -> None:
     """Four checks for each endpoint, and the comparison with usage on costs."""
     expected = {(key, name) for key in USAGE for name in ("drift", "completeness", "non_negative", "freshness")}
     expected |= {(dg.AssetKey(["usage", "costs"]), "costs_have_usage")}
-    assert {(one.asset_key, one.name) for one in defs.resolve_asset_graph().asset_check_keys} == expected
+    found = {(one.asset_key, one.name) for one in defs.resolve_asset_graph().asset_check_keys}
+    assert {key for key in found if key[0] in USAGE} == expected
 
 
 def test_the_job_holds_everything(defs: dg.Definitions) -> None:
-    """`sync_usage` runs all assets and all checks, one step an asset and one for the comparison."""
+    """`sync_usage` runs all assets and all checks: a step for each asset, mart check and the comparison with usage."""
     job = defs.resolve_job_def("sync_usage")
     graph = defs.resolve_asset_graph()
     assert set(job.asset_layer.executable_asset_keys) == graph.get_all_asset_keys()
-    assert len(job.nodes) == len(graph.get_all_asset_keys()) + 1
+    of_marts = [check for check in graph.asset_check_keys if check.asset_key in MARTS]
+    assert len(job.nodes) == len(graph.get_all_asset_keys()) + len(of_marts) + 1
 
 
 def test_nothing_can_be_configured_with_a_key(defs: dg.Definitions) -> None:

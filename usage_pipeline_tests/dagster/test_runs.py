@@ -14,12 +14,14 @@ from usage_pipeline.defs.partitions import range_tags
 from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import KEY, SILENT, Stage, failures, recent, staged, values, verdicts
 from usage_pipeline_tests.world import rows, versions
 
 ALL = {f"usage__{name}" for name in ENDPOINTS}
+NAMES = {f"dims__{name}" for name in NAME_LISTS}
 
 
 def _metadata(stage: Stage, asset: str) -> dict[str, dict[str, Any]]:
@@ -104,10 +106,10 @@ def test_a_failure_is_one_line_with_the_way_out(stage: Stage) -> None:
 
 
 def test_without_a_key_every_step_says_so(data_dir: Path) -> None:
-    """A missing key is told by each endpoint's step in one line that names the setting."""
+    """A missing key is told by the step of each endpoint and list in one line that names the setting."""
     with staged(data_dir, OPENAI_ADMIN_KEY="") as stage:
         result = stage.run(recent(1))
-    assert set(failures(result)) == ALL
+    assert set(failures(result)) == ALL | NAMES
     assert all("OPENAI_ADMIN_KEY is not set" in told for told in failures(result).values())
 
 

@@ -11,9 +11,10 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # The storeys of DESIGN's floors, lowest first: a module may import from its own part or from parts further down.
 STOREYS = (
-    ("errors", "endpoints"), ("windows",), ("records", "settings"),  # floor 0
+    ("errors", "endpoints"), ("windows", "name_lists"), ("records", "settings"),  # floor 0
     ("api", "lake"), ("simulator", "marts"),  # floor 1
-    ("plan", "warehouse", "status", "guard", "history"), ("sync", "replay"),  # floor 2
+    ("plan", "warehouse", "status", "guard", "history", "names", "explain"),  # floor 2
+    ("sync", "replay", "check", "exports"),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}
@@ -26,6 +27,7 @@ DOORS = {
     "uvicorn": {"api"},
     "duckdb": {"lake", "marts"},
     "deltalake": {"lake", "marts"},
+    "genai_prices": {"marts"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic_settings": {"settings"},

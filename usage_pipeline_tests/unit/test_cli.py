@@ -69,7 +69,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     """`--help` lists the commands, and needs no settings, no lake and no Dagster."""
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("demo", "simulate", "sync", "replay", "publish", "sql", "status", "ui"):
+    for command in ("demo", "simulate", "sync", "replay", "publish", "sql", "explain", "check", "status", "ui"):
         assert re.search(rf"\b{command}\b", result.stdout), command
 
 

@@ -1,0 +1,113 @@
+"""All checks of the data, over the lake as it is: what `usage-pipeline check` answers.
+
+Put which checks there are here; each one's judgement is in marts/findings.py, marts/checks.py or status.py.
+"""
+
+from datetime import date, datetime, timedelta
+
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.checks import unallocated_difference, unreconciled
+from usage_pipeline.marts.findings import Finding, anomaly_findings, budget_findings
+from usage_pipeline.settings import Settings
+from usage_pipeline.status import EndpointStatus, endpoint_status
+from usage_pipeline.warehouse import refresh
+from usage_pipeline.windows import Window
+
+CHECKS = ("budget", "anomaly", "allocation", "reconciliation", "coverage", "freshness")
+_FRESH = timedelta(hours=36)  # a daily run, and half a day for it to be late
+_RECONCILED_DAYS = 30
+_LISTED = 5
+
+
+def run_checks(settings: Settings, now: datetime) -> list[Finding]:
+    """Bring the marts up to date (budgets.csv may have changed) and run every check, errors first.
+
+    Raises:
+        FixConfig: nothing was synced yet, or a file people write is wrong.
+    """
+    states = [one for one in endpoint_status(settings) if one.organization == settings.organization]
+    known = [one for one in states if one.first_day and one.last_day]
+    if not known:
+        raise FixConfig("there is nothing to check yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
+    refresh(settings)
+    lake, organization = Lake(settings.lake_dir), settings.organization
+    days = [day for one in known for day in (one.first_day, one.last_day) if day]
+    window = Window.of_days(min(days), max(days) + timedelta(days=1))
+    found = [
+        *budget_findings(lake, organization),
+        *anomaly_findings(lake, organization),
+        *_allocation(lake, organization, window),
+        *_reconciliation(lake, organization, window),
+        *(finding for one in states for finding in _coverage(one)),
+        *_freshness(states, now),
+    ]
+    return sorted(found, key=lambda one: (not one.is_error, CHECKS.index(one.check)))
+
+
+def _allocation(lake: Lake, organization: str, window: Window) -> list[Finding]:
+    wrong = unallocated_difference(lake, organization, window)
+    return [
+        Finding(
+            check="allocation",
+            is_error=True,
+            key=f"allocation|{organization}|{one.date}|{one.project_id}|{one.line_item}|{one.currency}",
+            message=(
+                f"{one.date}, project {one.project_id}, {one.line_item}: {one.billed} {one.currency} is billed and "
+                f"{one.allocated} allocated: run `usage-pipeline publish`; if it stays, report it ({len(wrong)} lines)."
+            ),
+        )
+        for one in wrong[:_LISTED]
+    ]
+
+
+def _reconciliation(lake: Lake, organization: str, window: Window) -> list[Finding]:
+    """One warning with the widest gap: list prices need not meet the bill, so this is to be looked at, not to fail."""
+    end = window.end.date()
+    recent = Window.of_days(max(window.start.date(), end - timedelta(days=_RECONCILED_DAYS)), end)
+    wrong = unreconciled(lake, organization, recent)
+    if not wrong:
+        return []
+    widest = max(wrong, key=lambda one: abs(one.delta))
+    return [
+        Finding(
+            check="reconciliation",
+            is_error=False,
+            key=f"reconciliation|{organization}|{end}",
+            message=(
+                f"{len(wrong)} days and projects of {recent} are billed otherwise than their usage is priced, most "
+                f"{widest.date}, project {widest.project_id}: {widest.billed:,.2f} {widest.currency} billed, "
+                f"{widest.estimated:,.2f} estimated. See marts.reconciliation_daily and marts.unpriced_models; "
+                "put your own prices in prices.csv."
+            ),
+        )
+    ]
+
+
+def _coverage(one: EndpointStatus) -> list[Finding]:
+    if one.first_day is None:
+        message = f"{one.endpoint} was never read: run `usage-pipeline sync --endpoint {one.endpoint}`."
+    elif one.gaps:
+        first, last = one.gaps[0], one.gaps[-1]
+        listed = ", ".join([*map(str, one.gaps[:_LISTED]), *(["..."] if one.gaps[_LISTED:] else [])])
+        message = (
+            f"{one.endpoint} lacks {listed}: run "
+            f"`usage-pipeline sync --endpoint {one.endpoint} --since {first.start.date()} --until {last.end.date()}`."
+        )
+    else:
+        return []
+    key = f"coverage|{one.organization}|{one.endpoint}|{','.join(map(str, one.gaps))}"
+    return [Finding(check="coverage", is_error=False, key=key, message=message)]
+
+
+def _freshness(states: list[EndpointStatus], now: datetime) -> list[Finding]:
+    """One warning for all endpoints that were not read for too long, or not up to yesterday."""
+    old = [one.endpoint for one in states if one.last_sync is not None and _is_old(one.last_sync, one.last_day, now)]
+    if not old:
+        return []
+    message = f"not read up to now: {', '.join(old)}. Run `usage-pipeline sync`, and turn on the schedule daily_sync."
+    return [Finding(check="freshness", is_error=False, key=f"freshness|{','.join(old)}", message=message)]
+
+
+def _is_old(last_sync: datetime, last_day: date | None, now: datetime) -> bool:
+    return now - last_sync > _FRESH or last_day is None or last_day < (now - _FRESH).date()

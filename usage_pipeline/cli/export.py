@@ -1,0 +1,24 @@
+"""The `export` commands."""
+
+import sys
+from pathlib import Path
+
+from usage_pipeline.cli.console import err, print_json
+from usage_pipeline.exports import export_focus, missing_text
+from usage_pipeline.settings import Settings
+
+
+def run_export_focus(
+    month: str, *, file_format: str, version: str, output: Path | None, is_partial: bool, as_json: bool
+) -> None:
+    """Write a month's FOCUS rows and say where."""
+    settings = Settings.from_env()
+    done = export_focus(settings, month, file_format=file_format, version=version, output=output, is_partial=is_partial)
+    if done.missing:
+        err().print(f"warning: {month} is not complete, nobody has read {missing_text(done.missing)}", markup=False)
+    if as_json:
+        missing = {name: [str(run) for run in runs] for name, runs in done.missing.items()}
+        print_json({"path": str(done.path), "rows": done.rows, "missing": missing})
+        return
+    err().print(f"{done.rows} rows of {month}, FOCUS {version}", markup=False)
+    sys.stdout.write(f"{done.path}\n")

@@ -1,0 +1,121 @@
+"""Asset checks of the money marts: every billed row is spread to the last digit, and usage explains the bill.
+
+Put verdicts on marts here, each a step of its own after its mart; the facts are gathered by marts/checks.py.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+import dagster as dg
+
+from usage_pipeline.defs.partitions import mart_key, window_of
+from usage_pipeline.defs.session import SESSION, session_of
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.checks import (
+    TOLERANCE,
+    UnallocatedDifference,
+    Unreconciled,
+    unallocated_difference,
+    unreconciled,
+)
+from usage_pipeline.settings import Settings
+from usage_pipeline.windows import Window
+
+_UNSETTLED_DAYS = 3  # bills lag usage by hours: today and the two days before are not compared
+_LISTED = 200  # Dagster keeps metadata for ever; the mart has the rest
+
+_Judge = Callable[[Settings, Window], dg.AssetCheckResult]
+
+
+def mart_checks(tolerance: Decimal = TOLERANCE) -> list[dg.AssetChecksDefinition]:
+    """The checks of `cost_allocated` and `reconciliation_daily`."""
+
+    def allocated(settings: Settings, window: Window) -> dg.AssetCheckResult:
+        return judge_allocation(unallocated_difference(Lake(settings.lake_dir), settings.organization, window))
+
+    def reconciled(settings: Settings, window: Window) -> dg.AssetCheckResult:
+        found = unreconciled(Lake(settings.lake_dir), settings.organization, window, tolerance)
+        return judge_reconciliation(found, tolerance)
+
+    return [
+        _check(
+            "cost_allocated",
+            "sums_to_the_bill",
+            "The parts of every billed row of the run's days add up to it, to the last digit.",
+            allocated,
+        ),
+        _check(
+            "reconciliation_daily",
+            "usage_explains_the_bill",
+            f"Usage at list prices is within {tolerance:.0%} of the bill, on every settled day of every project.",
+            reconciled,
+            unsettled_days=_UNSETTLED_DAYS,
+        ),
+    ]
+
+
+def judge_allocation(found: Sequence[UnallocatedDifference]) -> dg.AssetCheckResult:
+    """Fail where a sum differs: the mart is not of this bill."""
+    problem = (
+        f"{len(found)} billing lines and their parts differ: the bill changed after the mart was built, so materialize "
+        "marts/cost_allocated for these days; if they still differ, the split is wrong: please report it."
+    )
+    return _verdict(problem if found else None, dg.AssetCheckSeverity.ERROR, found, ("billed", "allocated"))
+
+
+def judge_reconciliation(found: Sequence[Unreconciled], tolerance: Decimal = TOLERANCE) -> dg.AssetCheckResult:
+    """Warn where estimate and bill are far apart; OpenAI itself says that they may not agree."""
+    problem = (
+        f"{len(found)} days and projects are off their bill by more than {tolerance:.0%}. Read these days again; look "
+        "at marts.unpriced_models for missing prices (data/prices.csv adds them) and at marts.reconciliation_daily "
+        "for the model families. The bill is the figure to use."
+    )
+    amounts = ("billed", "estimated", "delta", "has_unpriced")
+    return _verdict(problem if found else None, dg.AssetCheckSeverity.WARN, found, amounts)
+
+
+def _check(mart: str, name: str, description: str, judge: _Judge, unsettled_days: int = 0) -> dg.AssetChecksDefinition:
+    """A check with a step of its own, over the run's days, or all of them where it is run by itself."""
+
+    @dg.asset_check(asset=mart_key(mart), name=name, description=description, required_resource_keys={SESSION})
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        session = session_of(context)
+        with session.step(context, name) as report:
+            settings, today = session.settings, session.now.date()
+            tomorrow = today + timedelta(days=1)
+            window = window_of(context.run.tags) or Window.of_days(settings.first_day(today), tomorrow)
+            days = [day for day in window.dates() if day < tomorrow - timedelta(days=unsettled_days)]
+            if not days:
+                report.outcome = "passed"
+                return _verdict(None, dg.AssetCheckSeverity.WARN, [], ())
+            result = judge(settings, Window.of_days(days[0], days[-1] + timedelta(days=1)))
+            report.outcome = "passed" if result.passed else "warned"
+            return result
+
+    return check
+
+
+def _verdict(
+    problem: str | None,
+    severity: dg.AssetCheckSeverity,
+    found: Sequence[UnallocatedDifference | Unreconciled],
+    columns: Sequence[str],
+) -> dg.AssetCheckResult:
+    """Passed, or not with the problem, what to do, and the first findings."""
+    names = ("date", "project_id", "line_item", "currency", *columns)
+    listed = [{name: _text(getattr(one, name)) for name in names if hasattr(one, name)} for one in found[:_LISTED]]
+    return dg.AssetCheckResult(
+        passed=problem is None,
+        severity=severity,
+        description=problem,
+        metadata={"found": len(found), "rows": dg.MetadataValue.json(listed)},
+    )
+
+
+def _text(value: object) -> object:
+    """What JSON can hold as it is; an amount with all its digits and no others, for JSON numbers are floats."""
+    if value is None or isinstance(value, bool):
+        return value
+    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
+    return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text

@@ -1,0 +1,177 @@
+-- Every billed row spread over who used what, by priced usage; the parts of a billed row add up to it exactly.
+-- grain: organization, date, project_id, line_item, billed_api_key_id, billed_user_id, currency, user_id, api_key_id, model, batch, service_tier
+-- scope: day
+with
+billed as (
+    select
+        *,
+        row_number() over () as bill,
+        dense_rank() over (order by organization, date, project_id, line_item) as line
+    from derived.billed_rows
+),
+lines as (  -- a project's billing line, and the meters that have a line of this model
+    select *, array_agg(line_meter) over (partition by organization, date, project_id, model_key) as meters
+    from (
+        select distinct
+            line, organization, date, project_id, line_item, line_kind, line_meter, line_endpoint, model_key, model_family,
+            is_by_project, is_by_line
+        from billed
+    )
+),
+used as (  -- whole_meter: the plain meter an input's or output's kinds are billed by where they have no line
+    select
+        u.*,
+        m.model_key,
+        m.model_family,
+        u.meter in ('requests', 'sessions', 'storage') as is_of_tool,
+        case
+            when starts_with(u.meter, 'cached') then 'cached input'
+            when u.meter = 'cache write' or ends_with(u.meter, 'input') then 'input'
+            when ends_with(u.meter, 'output') then 'output'
+        end as whole_meter
+    from (select * from marts.usage_priced where quantity > 0) u
+    left join (select * from derived.models) m
+        on u.organization = m.organization and u.date = m.date and u.model = m.model
+),
+targets as (  -- the usage behind each line; an undated name stands for a dated one where its own has no usage
+    select l.line, u.*
+    from lines l
+    join (
+        select distinct
+            organization, date, project_id, endpoint, model, meter, model_key, model_family, is_of_tool, whole_meter
+        from used
+    ) u
+        on l.organization = u.organization and l.date = u.date
+        and (l.project_id is not distinct from u.project_id or (l.project_id is null and not l.is_by_project))
+        and case
+            when l.line_endpoint is not null then u.endpoint = l.line_endpoint
+            when l.line_kind = 'model' then not u.is_of_tool
+                and (l.model_key is null or u.model_key in (l.model_key, l.model_family) or u.model_family = l.model_key)
+                and (
+                    l.line_meter is null or u.meter = l.line_meter
+                    or (u.whole_meter = l.line_meter and not list_contains(l.meters, u.meter))
+                )
+            else l.line_item is null and not l.is_by_line
+        end
+    qualify coalesce(l.model_key <> u.model_key, false)
+        = bool_and(coalesce(l.model_key <> u.model_key, false)) over (partition by l.line)
+),
+pools as (  -- the usage of each line; its cost is known where all of it is priced, in one currency
+    select
+        t.line, u.user_id, u.api_key_id, u.model, u.batch, u.service_tier,
+        case when count(u.estimated_cost) = count(*) then sum(u.estimated_cost) end as cost,
+        sum(u.quantity)::decimal(38, 6) as quantity,
+        min(u.currency) as first_currency, max(u.currency) as last_currency,
+        min(u.unit) as first_unit, max(u.unit) as last_unit
+    from targets t
+    join used u
+        on t.organization = u.organization and t.date = u.date and t.endpoint = u.endpoint and t.meter = u.meter
+        and t.project_id is not distinct from u.project_id and t.model is not distinct from u.model
+    group by all
+),
+matched as (  -- of the billed key and user; usage that does not tell them where none does
+    select
+        b.bill, p.model, p.batch, p.service_tier, p.cost, p.quantity,
+        p.first_currency, p.last_currency, p.first_unit, p.last_unit,
+        coalesce(b.user_id, p.user_id) as user_id,
+        coalesce(b.api_key_id, p.api_key_id) as api_key_id,
+        (b.is_by_key and p.api_key_id is distinct from b.api_key_id)::int * 2
+            + (b.is_by_user and p.user_id is distinct from b.user_id)::int as misses
+    from billed b
+    join pools p
+        on b.line = p.line
+        and (b.api_key_id is null or p.api_key_id is null or b.api_key_id = p.api_key_id)
+        and (b.user_id is null or p.user_id is null or b.user_id = p.user_id)
+    qualify misses = min(misses) over (partition by b.bill)
+),
+weighed as (  -- by cost where all of it is priced, else by quantity where it is of one unit; in whole numbers
+    select
+        *,
+        bool_and(cost is not null) over one_bill
+            and min(first_currency) over one_bill = max(last_currency) over one_bill
+            and sum(cost) over one_bill > 0 as is_priced,
+        case
+            when is_priced then replace(greatest(cost, 0)::varchar, '.', '')::hugeint
+            when min(first_unit) over one_bill = max(last_unit) over one_bill
+                then replace(quantity::varchar, '.', '')::hugeint
+        end as units
+    from matched
+    window one_bill as (partition by bill)
+),
+scaled as (  -- at most 19 digits in all, so that the square of the total fits a hugeint
+    select *, units // ('1' || repeat('0', greatest(0, length((sum(units) over one_bill)::varchar) - 19)))::hugeint as weight
+    from weighed
+    where units > 0
+    window one_bill as (partition by bill)
+),
+shares as (  -- a billed row without usage is one share of itself; amounts are counted in their last digit
+    select
+        b.*,
+        s.is_priced, s.user_id as part_user_id, s.api_key_id as part_api_key_id, s.model, s.batch, s.service_tier,
+        s.bill is not null as is_matched,
+        b.bill in (select bill from matched) as has_usage,
+        replace(abs(b.amount)::varchar, '.', '')::hugeint as digits,
+        coalesce(s.weight, 1) as weight,
+        sum(coalesce(s.weight, 1)) over one_bill as total,
+        count(*) over one_bill as parts
+    from billed b
+    left join scaled s on b.bill = s.bill
+    window one_bill as (partition by b.bill)
+),
+floored as (  -- digits * weight // total without the product: digits = q * total + r, and r * weight < total * total
+    select
+        *,
+        (digits // total) * weight + ((digits % total) * weight) // total as whole_digits,
+        ((digits % total) * weight) % total as remainder
+    from shares
+),
+rounded as (  -- the digits that rounding down lost go, one each, to the largest remainders
+    select
+        *,
+        whole_digits + (
+            row_number() over (
+                partition by bill
+                order by remainder desc, part_user_id, part_api_key_id, model, batch, service_tier
+            ) <= digits - sum(whole_digits) over (partition by bill)
+        )::int as part_digits
+    from floored
+)
+select
+    organization,
+    date,
+    project_id,
+    line_item,
+    line_kind,
+    line_meter,
+    api_key_id as billed_api_key_id,
+    user_id as billed_user_id,
+    case when is_matched then part_user_id else user_id end as user_id,
+    case when is_matched then part_api_key_id else api_key_id end as api_key_id,
+    case when is_matched then model else line_model end as model,
+    batch,
+    service_tier,
+    currency,
+    (
+        case when amount < 0 then '-' else '' end
+        || (part_digits // 100000000000000000000)::varchar
+        || '.' || lpad((part_digits % 100000000000000000000)::varchar, 20, '0')
+    )::decimal(38, 20) as amount,
+    amount::decimal(38, 20) as billed_amount,
+    (((weight * 1000000000000000000) // total)::decimal(19, 0) * 0.000000000000000001::decimal(18, 18))
+        ::decimal(38, 20) as share,
+    case
+        when is_matched then null
+        when has_usage then 'unpriced'
+        when is_credit or amount < 0 then 'credit'
+        when project_id is null and is_by_project then 'no_project'
+        when line_kind = 'model' or (line_item is null and not is_by_line) then 'no_usage'
+        else line_kind
+    end as reason,
+    case
+        when is_priced then 'priced'
+        when is_matched then 'quantity'
+        when coalesce(user_id, api_key_id, line_model) is not null then 'billed'
+    end as basis,
+    case when parts = 1 then quantity end::decimal(38, 20) as quantity,
+    case when parts = 1 and quantity is not null then quantity_unit end as quantity_unit
+from rounded

@@ -1,0 +1,190 @@
+"""The user's own prices: `prices.csv` in the data folder, checked line by line.
+
+Put reading and checking of that file here; how its rows are joined with the price book is decided in prices.py.
+"""
+
+import csv
+import io
+import re
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.dims import PRICES
+from usage_pipeline.marts.derived_meters import TOKEN_METERS, known_meters
+
+SOURCE = "override"
+_NEEDED = ("model", "meter", "price")
+_PER_TOKENS = 1_000_000
+_CURRENCY = re.compile("[a-z]{3}")
+
+
+class Override(BaseModel):
+    """One line of the file. A cell left empty means: any tier, batch or not, always, per million tokens, usd."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, str_to_lower=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    meter: str
+    service_tier: str | None = None
+    batch: bool | None = None
+    valid_from: date | None = None
+    valid_to: date | None = None
+    # Bounds that keep quantity x price inside DuckDB's whole numbers, far above any price.
+    price: Annotated[Decimal, Field(ge=0, le=100_000, decimal_places=12, allow_inf_nan=False)]
+    per: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    currency: str = "usd"
+
+    @field_validator("model")
+    @classmethod
+    def _check_pattern(cls, value: str) -> str:
+        if "*" in value[:-1]:
+            raise ValueError("a * may stand only at the end, for every name that begins so")
+        return value
+
+    @field_validator("meter")
+    @classmethod
+    def _check_meter(cls, value: str) -> str:
+        if value not in known_meters():
+            raise ValueError(f"not a meter: use one of {', '.join(known_meters())}")
+        return value
+
+    @field_validator("currency")
+    @classmethod
+    def _check_currency(cls, value: str) -> str:
+        if not _CURRENCY.fullmatch(value):
+            raise ValueError("use the three letters of a currency, such as usd")
+        return value
+
+    @field_validator("valid_to")
+    @classmethod
+    def _check_order(cls, value: date | None, info: Any) -> date | None:
+        start = info.data.get("valid_from")
+        if value is not None and start is not None and value <= start:
+            raise ValueError("it is the day before which the price holds, so it must come after valid_from")
+        return value
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether the line is for every name that begins with the pattern."""
+        return self.model.endswith("*")
+
+    @property
+    def pattern(self) -> str:
+        """What names are compared with."""
+        return self.model.removesuffix("*")
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Exact names first, then longer beginnings before shorter."""
+        return self.is_prefix, -len(self.pattern), self.pattern
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What the price is for; the same twice must not hold on the same day."""
+        return self.model, self.meter, self.service_tier or "", str(self.batch)
+
+
+def read_overrides(path: Path) -> pa.Table:
+    """The file's lines as rows of `dims.prices`; none where there is no file.
+
+    Raises:
+        FixConfig: the file cannot be read or a line is wrong.
+    """
+    lines = _read(path)
+    _refuse_overlaps(path, lines)
+    ranks = {rank: place for place, rank in enumerate(sorted({line.rank for line in lines.values()}))}
+    rows = [_row(line, ranks[line.rank]) for line in lines.values()]
+    return pa.Table.from_pylist(rows, schema=PRICES.schema)
+
+
+def _row(line: Override, priority: int) -> dict[str, Any]:
+    return {
+        "source": SOURCE,
+        "is_override": True,
+        "priority": priority,
+        "model": line.model,
+        "match": "starts_with" if line.is_prefix else "equals",
+        "pattern": line.pattern,
+        "meter": line.meter,
+        "service_tier": line.service_tier,
+        "is_batch": line.batch,
+        "valid_from": line.valid_from,
+        "valid_to": line.valid_to,
+        "price": line.price,
+        "per": line.per or (_PER_TOKENS if line.meter in TOKEN_METERS else 1),
+        "currency": line.currency,
+        "has_threshold": False,
+    }
+
+
+def _read(path: Path) -> dict[int, Override]:
+    """Line number -> what the line says."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # Excel writes a mark in front
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise FixConfig(f"{path} is not UTF-8 text: save it as CSV UTF-8.") from None
+    except OSError as refused:
+        raise FixConfig(f"{path} cannot be read ({refused.strerror}): mend its rights, or remove it.") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    found: dict[int, Override] = {}
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_header(path, header)
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                found[reader.line_num] = _line(path, reader.line_num, header, cells)
+    except csv.Error as wrong:
+        raise FixConfig(f"{path}, line {reader.line_num}: {wrong}: mend the quotes of this line.") from None
+    return found
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    names = list(Override.model_fields)
+    unknown = [name for name in header if name not in names]
+    missing = [name for name in _NEEDED if name not in header]
+    if unknown or missing or len(set(header)) < len(header):
+        wrong = f"column {unknown[0]!r:.40} is unknown" if unknown else "a column is missing or there twice"
+        raise FixConfig(
+            f"{path}, line 1: {wrong}: the first line must be made of {','.join(names)}, separated by commas "
+            f"({', '.join(_NEEDED)} are needed)."
+        )
+
+
+def _line(path: Path, number: int, header: list[str], cells: list[str]) -> Override:
+    if len(cells) != len(header):
+        raise FixConfig(
+            f"{path}, line {number}: {len(cells)} cells under {len(header)} columns: leave a cell empty between commas "
+            "rather than out, and put a value that holds a comma in quotes."
+        )
+    given = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    try:
+        return Override.model_validate({name: cell for name, cell in given.items() if cell or name in _NEEDED})
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False)[0]
+        column = str(first["loc"][0])
+        why = first["msg"].removeprefix("Value error, ")
+        raise FixConfig(
+            f"{path}, line {number}, column {column}: {given[column][:40]!r}: {why}. Mend or remove the line; "
+            "until then the prices stay as they were."
+        ) from None
+
+
+def _refuse_overlaps(path: Path, lines: dict[int, Override]) -> None:
+    """Two prices for the same on the same day leave open which one counts."""
+    ordered = sorted(lines.items(), key=lambda item: (item[1].key, item[1].valid_from or date.min))
+    for (first, before), (second, after) in pairwise(ordered):
+        is_over = before.valid_to is not None and before.valid_to <= (after.valid_from or date.min)
+        if before.key == after.key and not is_over:
+            raise FixConfig(
+                f"{path}, line {second}, column valid_from: the price of line {first} for the same model, meter, tier "
+                "and batch still holds then: give that line a valid_to, or remove one of the two."
+            )
