@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig, LakeUnwritable
+from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.lake.engine import identifier, literal
 from usage_pipeline.lake.query import ask, ask_batches
 from usage_pipeline.marts.focus_columns import EXTRA_COLUMNS, VERSIONS, Version, columns_of
@@ -197,11 +198,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        handle = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_to_disk(temporary)
         temporary.replace(path)
     except OSError as refused:
         raise LakeUnwritable(

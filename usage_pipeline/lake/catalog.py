@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.lake.engine import connect, identifier, literal
 from usage_pipeline.lake.snapshot import Relation
 
@@ -39,11 +40,7 @@ def publish(path: Path, relations: Iterable[Relation]) -> None:
             con.commit()
             con.execute("use memory")
             con.execute("detach published")
-        handle = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.records import NamesRead, RawPage, WindowRead
 from usage_pipeline.windows import Window
 
@@ -121,20 +122,11 @@ def _write_durably(path: Path, header: bytes, bodies: list[bytes]) -> None:
         with pa.CompressedOutputStream(pa.OSFile(str(temporary), "wb"), "zstd") as out:
             for chunk in (header, *bodies):
                 out.write(chunk)
-        _sync_to_disk(temporary)
+        sync_to_disk(temporary)
         temporary.rename(path)
-        _sync_to_disk(path.parent)
+        sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync_to_disk(path: Path) -> None:
-    """Fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def landed_files(root: Path) -> Iterator[Path]:

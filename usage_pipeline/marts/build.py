@@ -16,7 +16,7 @@ from deltalake import Schema as DeltaSchema
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
 from usage_pipeline.lake.dims import DIMS
-from usage_pipeline.lake.engine import connect, identifier, literal, scan_sql
+from usage_pipeline.lake.engine import connect, identifier, literal, scan_sql, session
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
@@ -191,7 +191,7 @@ def mart_rows(lake: Lake, name: str, organization: str, window: Window) -> dict[
     if "date" not in pinned.table.schema.names:
         return {}  # a mart over all days has none of its own
     scan = pinned.scan({(organization, part) for part in storage_parts(window.dates())})
-    with connect() as con:
+    with session() as con:
         rows = con.execute(
             f"select date, count(*) from ({scan}) "  # noqa: S608 - own file list
             "where organization = $organization and date >= $first and date < $end group by date",
