@@ -40,6 +40,13 @@ def _shared(_pid: int) -> duckdb.DuckDBPyConnection:
     return connect()
 
 
+def tables_read(query: str) -> frozenset[str]:
+    """The tables a query names, as `schema.name`."""
+    with session() as con:
+        names = con.get_table_names(query, qualified=True)
+    return frozenset(name.partition(" AS ")[0] for name in names)  # DuckDB gives `table AS alias` for a joined one
+
+
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

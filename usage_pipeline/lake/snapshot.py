@@ -136,8 +136,8 @@ class Snapshot:
         )
         return shown
 
-    def dim_relations(self) -> list[Relation]:
-        """The dimension tables, whole."""
+    def dim_relations(self, names: Collection[str] = DIMS.keys()) -> list[Relation]:
+        """The named dimension tables, whole."""
         return [
             Relation(
                 schema="dims",
@@ -147,6 +147,7 @@ class Snapshot:
                 column_comments={column: text for column, _, text in DIMS[name].columns},
             )
             for name, pinned in self.dims.items()
+            if name in names
         ]
 
     def dim_hashes(self) -> dict[str, str]:
@@ -154,8 +155,8 @@ class Snapshot:
         with session() as con:
             return {name: dim_hash(con.sql(pinned.scan()).to_arrow_table()) for name, pinned in self.dims.items()}
 
-    def usage_relations(self, organization: str, days: Collection[date]) -> list[Relation]:
-        """The usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
+    def usage_relations(self, organization: str, days: Collection[date], names: Collection[str]) -> list[Relation]:
+        """The named usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
         parts = {(organization, part) for part in storage_parts(days)}
         return [
             _usage_relation(
@@ -164,6 +165,7 @@ class Snapshot:
                 "semi join wanted using (organization, date)",
             )
             for name, pinned in self.usage.items()
+            if name in names
         ]
 
 

@@ -120,12 +120,14 @@ def _compute(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days
     part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
     with connect() as con:
         con.register("wanted", wanted)
-        create_views(con, snapshot.usage_relations(organization, days))
-        create_views(con, snapshot.dim_relations())
-        billed = snapshot.billed_days()
-        create_views(con, [replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")])
-        create_views(con, derived_relations())
+        # Only what the query stands on: binding a view means opening its files.
+        create_views(con, snapshot.usage_relations(organization, days, mart.endpoints))
+        create_views(con, snapshot.dim_relations(mart.dims))
+        if mart.needs_billed_days:
+            billed = snapshot.billed_days()
+            create_views(con, [replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")])
         create_views(con, [_reduced(lake, name, parts) for name in mart.marts])
+        create_views(con, mart.derived)
         order = ", ".join(identifier(column) for column in mart.grain)
         query = f"select *, {part} as {PART} from ({mart.sql}) order by {order}"  # noqa: S608 - own text
         computed: pa.Table = con.sql(query).to_arrow_table()
@@ -148,21 +150,21 @@ def pin_mart(lake: Lake, name: str) -> Pinned:
 
 def mart_schema(name: str) -> pa.Schema:
     """A mart's columns and types, found by asking the engine about its query over empty tables."""
-    return _mart_schema(name, tuple(ENDPOINTS))
+    return _mart_schemas(tuple(ENDPOINTS))[name]
 
 
 @cache
-def _mart_schema(name: str, _endpoints: tuple[str, ...]) -> pa.Schema:
-    """The answer changes only with the endpoint table."""
-    marts = load_marts()
+def _mart_schemas(_endpoints: tuple[str, ...]) -> dict[str, pa.Schema]:
+    """All of them at once, for their inputs are the same; the answer changes only with the endpoint table."""
+    schemas = {}
     with connect() as con:
         create_views(con, _empty_relations())
-        for other in _with_upstream(marts, [name]):
-            con.execute(
-                f"create schema if not exists marts; create view marts.{identifier(other)} as {marts[other].sql}"
-            )
-        described: pa.Table = con.sql(f"select *, ''::varchar as {PART} from marts.{identifier(name)}").to_arrow_table()  # noqa: S608
-    return described.schema
+        con.execute("create schema marts")
+        for name, mart in load_marts().items():
+            con.execute(f"create view marts.{identifier(name)} as {mart.sql}")
+            described = con.sql(f"select *, ''::varchar as {PART} from marts.{identifier(name)}")  # noqa: S608
+            schemas[name] = described.to_arrow_table().schema
+    return schemas
 
 
 def _empty_relations() -> list[Relation]:

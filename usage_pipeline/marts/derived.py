@@ -3,20 +3,23 @@
 Put SQL generated from the endpoint table here; SQL a person can write belongs in a mart's file.
 """
 
+from collections.abc import Iterable
+from functools import cache
+
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint, Measure
-from usage_pipeline.lake.engine import identifier, literal
+from usage_pipeline.lake.engine import identifier, literal, tables_read
 from usage_pipeline.lake.snapshot import Relation
-from usage_pipeline.marts.derived_lines import line_inputs, line_relations
-from usage_pipeline.marts.derived_meters import meter_inputs, meter_relations
-from usage_pipeline.marts.derived_names import name_inputs, name_relations
-from usage_pipeline.marts.views import BLANK_VIEW, blank_relation
+from usage_pipeline.marts.derived_lines import line_relations
+from usage_pipeline.marts.derived_meters import meter_relations
+from usage_pipeline.marts.derived_names import name_relations
+from usage_pipeline.marts.views import blank_relation
 
 _MODEL_MEASURES = ("num_model_requests", "input_tokens", "input_cached_tokens", "output_tokens")
 _VALUE = "decimal(38, 20)"  # wide enough for money's digits and for any day's tokens
 
 
 def derived_relations() -> list[Relation]:
-    """`derived.daily_measures`, `derived.model_usage`, the views of billing lines, and names by day."""
+    """Every derived view, each after those it reads."""
     return [
         Relation(schema="derived", name="daily_measures", sql=_daily_measures(), comment="Measures per day, long."),
         Relation(schema="derived", name="model_usage", sql=_model_usage(), comment="Rows of endpoints with models."),
@@ -27,16 +30,29 @@ def derived_relations() -> list[Relation]:
     ]
 
 
-def derived_inputs() -> dict[str, set[str]]:
-    """The tables of usage and dims each derived view reads."""
-    return {
-        "derived.daily_measures": {f"usage.{name}" for name in ENDPOINTS},
-        "derived.model_usage": {f"usage.{endpoint.name}" for endpoint in _with_models()},
-        **line_inputs(),
-        **meter_inputs(),
-        **name_inputs(),
-        BLANK_VIEW: set(),
-    }
+def derived_behind(tables: Iterable[str]) -> list[Relation]:
+    """The derived views among the tables, and those behind these, each after what it reads."""
+    return _behind(tables)[0]
+
+
+def sources_of(tables: Iterable[str]) -> frozenset[str]:
+    """The tables, and all that the derived views among them read, as `schema.name`."""
+    return frozenset(_behind(tables)[1])
+
+
+def _behind(tables: Iterable[str]) -> tuple[list[Relation], set[str]]:
+    found, seen = [], set(tables)
+    for relation, reads in reversed(_with_reads(tuple(ENDPOINTS))):
+        if f"{relation.schema}.{relation.name}" in seen:
+            found.append(relation)
+            seen |= reads
+    return found[::-1], seen
+
+
+@cache
+def _with_reads(_endpoints: tuple[str, ...]) -> list[tuple[Relation, frozenset[str]]]:
+    """Every derived view with the tables it reads; the answer changes only with the endpoint table."""
+    return [(relation, tables_read(relation.sql)) for relation in derived_relations()]
 
 
 def _with_models() -> list[Endpoint]:

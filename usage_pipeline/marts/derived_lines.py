@@ -62,16 +62,6 @@ def line_relations() -> list[Relation]:
     ]
 
 
-def line_inputs() -> dict[str, set[str]]:
-    """The usage tables the views read."""
-    billing = {f"usage.{endpoint.name}" for endpoint in _billing()}
-    return {
-        "derived.cost_lines": billing,
-        "derived.billed_rows": billing,
-        "derived.models": {f"usage.{endpoint.name}" for endpoint in _with_models()},
-    }
-
-
 def model_key_sql(model: str) -> str:
     """A model's name as bills and usage both would write it: `ft:base:org::id` is `ft-base`."""
     return f"regexp_replace(replace(lower(trim({model})), ' ', '-'), '^ft:([^:]+).*$', 'ft-\\1')"

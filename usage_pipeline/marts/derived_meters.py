@@ -68,11 +68,6 @@ def meter_relations() -> list[Relation]:
     ]
 
 
-def meter_inputs() -> dict[str, set[str]]:
-    """The usage tables each view reads."""
-    return {METERS_VIEW: {f"usage.{endpoint.name}" for endpoint in _priceable()}, FALLBACKS_VIEW: set()}
-
-
 def known_meters() -> list[str]:
     """Every meter a price can be for: those usage has, and one per tool beside `requests`, which means any tool."""
     units = [(endpoint, _unit_meter_name(endpoint, m)) for endpoint in _priceable() for m in _unit_measures(endpoint)]

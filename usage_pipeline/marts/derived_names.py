@@ -35,11 +35,6 @@ def name_relations() -> list[Relation]:
     ]
 
 
-def name_inputs() -> dict[str, set[str]]:
-    """The dims table each view reads."""
-    return {f"derived.{_view(names)}": {names.label} for names in NAME_LISTS.values()}
-
-
 def _view(names: NameList) -> str:
     return f"{names.singular}_names"
 

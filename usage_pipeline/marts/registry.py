@@ -13,8 +13,9 @@ from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
 
-from usage_pipeline.lake.engine import connect
-from usage_pipeline.marts.derived import derived_inputs, derived_relations
+from usage_pipeline.lake.engine import tables_read
+from usage_pipeline.lake.snapshot import Relation
+from usage_pipeline.marts.derived import derived_behind, sources_of
 
 _HEADER = re.compile(r"-- (?P<description>.+)\n-- grain: (?P<grain>.+)\n(-- scope: (?P<scope>day|whole)\n)?")
 
@@ -43,27 +44,26 @@ class Mart:
     @property
     def marts(self) -> frozenset[str]:
         """Marts it reads."""
-        return frozenset(table.removeprefix("marts.") for table in self.reads if table.startswith("marts."))
+        return self._sources("marts.")
 
     @property
     def needs_billed_days(self) -> bool:
         """Whether it looks at which days are closed."""
-        return "meta.billed_days" in self.reads
+        return "meta.billed_days" in sources_of(self.reads)
+
+    @property
+    def derived(self) -> list[Relation]:
+        """The derived views it needs, each after those it reads."""
+        return derived_behind(self.reads)
 
     def _sources(self, schema: str) -> frozenset[str]:
         """What it reads of a schema, with what derived views stand on."""
-        derived = derived_inputs()
-        tables = set().union(*(derived.get(table, {table}) for table in self.reads))
-        return frozenset(table.removeprefix(schema) for table in tables if table.startswith(schema))
+        return frozenset(name.removeprefix(schema) for name in sources_of(self.reads) if name.startswith(schema))
 
     @property
     def sql_hash(self) -> str:
         """Changes when the query or a derived view behind it does, so that its days are computed again."""
-        texts = [self.sql]
-        for relation in reversed(derived_relations()):  # a view is made after those it reads
-            name = f"{relation.schema}.{relation.name}"
-            if name in self.reads or any(f"from {name}" in text for text in texts[1:]):
-                texts.append(relation.sql)
+        texts = [self.sql, *(relation.sql for relation in self.derived)]
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
@@ -75,22 +75,20 @@ def load_marts() -> Mapping[str, Mart]:
         ValueError: a file lacks its header.
     """
     found = {}
-    with connect() as con:
-        for file in files("usage_pipeline.marts").iterdir():
-            if not file.name.endswith(".sql"):
-                continue
-            name, sql = file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")
-            header = _HEADER.match(sql)
-            if header is None:
-                raise ValueError(f"{file.name} must open with `-- what it is` and `-- grain: its columns`")
-            found[name] = Mart(
-                name=name,
-                sql=sql,
-                description=header["description"],
-                grain=tuple(column.strip() for column in header["grain"].split(",")),
-                is_whole=header["scope"] == "whole",
-                # DuckDB gives `table AS alias` for a joined table.
-                reads=frozenset(name.partition(" AS ")[0] for name in con.get_table_names(sql, qualified=True)),
-            )
+    for file in files("usage_pipeline.marts").iterdir():
+        if not file.name.endswith(".sql"):
+            continue
+        name, sql = file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")
+        header = _HEADER.match(sql)
+        if header is None:
+            raise ValueError(f"{file.name} must open with `-- what it is` and `-- grain: its columns`")
+        found[name] = Mart(
+            name=name,
+            sql=sql,
+            description=header["description"],
+            grain=tuple(column.strip() for column in header["grain"].split(",")),
+            is_whole=header["scope"] == "whole",
+            reads=tables_read(sql),
+        )
     order = TopologicalSorter({name: mart.marts for name, mart in sorted(found.items())}).static_order()
     return {name: found[name] for name in order}

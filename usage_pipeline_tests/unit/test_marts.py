@@ -120,14 +120,14 @@ def test_a_changed_query_computes_every_day_again(data_dir: Path, monkeypatch: p
     changed = marts["usage_daily_by_model"].sql.replace("as input_tokens", "as total_input_tokens")
     marts["usage_daily_by_model"] = replace(marts["usage_daily_by_model"], sql=changed)
     monkeypatch.setattr(build, "load_marts", lambda: marts)  # stands for a newer version of the package
-    build._mart_schema.cache_clear()
+    build._mart_schemas.cache_clear()
     try:
         builds = {one.mart: len(one.days) for one in refresh(settings).builds}
         assert {name for name, days in builds.items() if days} == {"usage_daily_by_model"}
         assert builds["usage_daily_by_model"] == 2
         assert rows(settings, "select total_input_tokens from marts.usage_daily_by_model") == [(7,)]
     finally:
-        build._mart_schema.cache_clear()
+        build._mart_schemas.cache_clear()
 
 
 def test_naming_a_mart_builds_what_it_reads_first(data_dir: Path) -> None:

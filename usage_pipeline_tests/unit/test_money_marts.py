@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts import registry
+from usage_pipeline.marts import derived
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.checks import unallocated_difference, unreconciled
 from usage_pipeline.marts.derived import derived_relations
@@ -173,6 +173,10 @@ def test_a_changed_grammar_changes_the_marts_that_stand_on_it(monkeypatch: pytes
     changed = [
         replace(view, sql=f"{view.sql} limit 1") if view.name == "cost_lines" else view for view in derived_relations()
     ]
-    monkeypatch.setattr(registry, "derived_relations", lambda: changed)  # stands for a newer version of the package
-    after = {name: load_marts()[name].sql_hash for name in names}
+    monkeypatch.setattr(derived, "derived_relations", lambda: changed)  # stands for a newer version of the package
+    derived._with_reads.cache_clear()
+    try:
+        after = {name: load_marts()[name].sql_hash for name in names}
+    finally:
+        derived._with_reads.cache_clear()
     assert [before[name] == after[name] for name in names] == [False, True]
