@@ -21,6 +21,7 @@ from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import normalize
+from usage_pipeline.marts.inputs import check_inputs
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
@@ -116,10 +117,12 @@ def sync(
     refresh happens for what succeeded.
 
     Raises:
-        FixConfig: settings do not allow to begin (no key, a data folder that cannot be written): nothing was asked.
+        FixConfig: settings do not allow to begin (no key, a data folder that cannot be written, a file people write
+            that is wrong): nothing was asked.
     """
     client = client_factory(settings)
     settings.prepare_data_dir()
+    check_inputs(settings.data_dir)
     now = clock()
     sync_id = new_sync_id(now)
 

@@ -11,10 +11,8 @@ from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.snapshot import check_rows, take_snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.budgets import load_budgets
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
-from usage_pipeline.marts.prices import refresh_prices
-from usage_pipeline.marts.tags import load_tags
+from usage_pipeline.marts.inputs import load_inputs
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
 
@@ -39,9 +37,7 @@ def refresh(settings: Settings) -> Refresh:
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
-        load_budgets(lake, settings.data_dir, settings.organization)
-        load_tags(lake, settings.data_dir)
-        refresh_prices(lake, settings.data_dir)
+        load_inputs(lake, settings.data_dir, settings.organization)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
         builds = build_marts(lake, snapshot)
@@ -56,11 +52,10 @@ def build_mart(settings: Settings, name: str) -> MartBuild:
     """Bring one mart, and what it reads, up to date; readers see it with the next refresh.
 
     Raises:
+        FixConfig: a file people write is wrong; the mart is as it was.
         WarehouseBusy: another process kept building, or writers never paused.
     """
     lake = Lake(settings.lake_dir)
     with exclusive(settings.data_dir / WAREHOUSE_LOCK):
-        load_budgets(lake, settings.data_dir, settings.organization)
-        load_tags(lake, settings.data_dir)
-        refresh_prices(lake, settings.data_dir)
+        load_inputs(lake, settings.data_dir, settings.organization)
         return next(build for build in build_marts(lake, take_snapshot(lake), [name]) if build.mart == name)

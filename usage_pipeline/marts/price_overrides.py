@@ -3,8 +3,6 @@
 Put reading and checking of that file here; how its rows are joined with the price book is decided in prices.py.
 """
 
-import csv
-import io
 import re
 from datetime import date
 from decimal import Decimal
@@ -13,14 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.dims import PRICES
 from usage_pipeline.marts.derived_meters import TOKEN_METERS, known_meters
+from usage_pipeline.marts.user_files import read_user_csv, wrong_line
 
+PRICES_FILE = "prices.csv"
 SOURCE = "override"
-_NEEDED = ("model", "meter", "price")
+_EXAMPLE = "model,meter,valid_from,price / gpt-4o*,input,2026-01-01,1.25"
 _PER_TOKENS = 1_000_000
 _CURRENCY = re.compile("[a-z]{3}")
 
@@ -97,7 +96,7 @@ def read_overrides(path: Path) -> pa.Table:
     Raises:
         FixConfig: the file cannot be read or a line is wrong.
     """
-    lines = _read(path)
+    lines = dict(read_user_csv(path, Override, example=_EXAMPLE))
     _refuse_overlaps(path, lines)
     ranks = {rank: place for place, rank in enumerate(sorted({line.rank for line in lines.values()}))}
     rows = [_row(line, ranks[line.rank]) for line in lines.values()]
@@ -124,67 +123,14 @@ def _row(line: Override, priority: int) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[int, Override]:
-    """Line number -> what the line says."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # Excel writes a mark in front
-    except FileNotFoundError:
-        return {}
-    except UnicodeDecodeError:
-        raise FixConfig(f"{path} is not UTF-8 text: save it as CSV UTF-8.") from None
-    except OSError as refused:
-        raise FixConfig(f"{path} cannot be read ({refused.strerror}): mend its rights, or remove it.") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    found: dict[int, Override] = {}
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(path, header)
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                found[reader.line_num] = _line(path, reader.line_num, header, cells)
-    except csv.Error as wrong:
-        raise FixConfig(f"{path}, line {reader.line_num}: {wrong}: mend the quotes of this line.") from None
-    return found
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    names = list(Override.model_fields)
-    unknown = [name for name in header if name not in names]
-    missing = [name for name in _NEEDED if name not in header]
-    if unknown or missing or len(set(header)) < len(header):
-        wrong = f"column {unknown[0]!r:.40} is unknown" if unknown else "a column is missing or there twice"
-        raise FixConfig(
-            f"{path}, line 1: {wrong}: the first line must be made of {','.join(names)}, separated by commas "
-            f"({', '.join(_NEEDED)} are needed)."
-        )
-
-
-def _line(path: Path, number: int, header: list[str], cells: list[str]) -> Override:
-    if len(cells) != len(header):
-        raise FixConfig(
-            f"{path}, line {number}: {len(cells)} cells under {len(header)} columns: leave a cell empty between commas "
-            "rather than out, and put a value that holds a comma in quotes."
-        )
-    given = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    try:
-        return Override.model_validate({name: cell for name, cell in given.items() if cell or name in _NEEDED})
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False)[0]
-        column = str(first["loc"][0])
-        why = first["msg"].removeprefix("Value error, ")
-        raise FixConfig(
-            f"{path}, line {number}, column {column}: {given[column][:40]!r}: {why}. Mend or remove the line; "
-            "until then the prices stay as they were."
-        ) from None
-
-
 def _refuse_overlaps(path: Path, lines: dict[int, Override]) -> None:
     """Two prices for the same on the same day leave open which one counts."""
     ordered = sorted(lines.items(), key=lambda item: (item[1].key, item[1].valid_from or date.min))
     for (first, before), (second, after) in pairwise(ordered):
         is_over = before.valid_to is not None and before.valid_to <= (after.valid_from or date.min)
         if before.key == after.key and not is_over:
-            raise FixConfig(
-                f"{path}, line {second}, column valid_from: the price of line {first} for the same model, meter, tier "
-                "and batch still holds then: give that line a valid_to, or remove one of the two."
+            problem = (
+                f"the price of line {first} for the same model, meter, tier and batch still holds then: give that line "
+                "a valid_to, or remove one of the two"
             )
+            raise wrong_line(path, second, "valid_from", problem, _EXAMPLE)

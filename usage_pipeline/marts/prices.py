@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 
 from usage_pipeline.lake.dims import PRICES, read_dim, replace_dim
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.price_overrides import read_overrides
+from usage_pipeline.marts.price_overrides import PRICES_FILE, read_overrides
 
-PRICES_FILE = "prices.csv"
 _BOOK = "genai-prices"
 _FLATTENING = 1  # raise it when price_book.py makes other rows of the same book
 

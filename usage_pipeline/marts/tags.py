@@ -40,13 +40,22 @@ class Tag(BaseModel):
         return self
 
 
+def read_tags(path: Path) -> list[tuple[int, Tag]]:
+    """The file's lines with their numbers, which say whose turn it is where several fit; none where there is no file.
+
+    Raises:
+        FixConfig: a line is wrong; the message names file, line, column and what to write.
+    """
+    return read_user_csv(path, Tag, example=_EXAMPLE)
+
+
 def load_tags(lake: Lake, data_dir: Path) -> bool:
     """Make `dims.tags` hold the file's lines; False where it already did.
 
     Raises:
         FixConfig: the file is wrong; the table keeps what it had.
     """
-    rows = [_row(line, tag) for line, tag in read_user_csv(data_dir / TAGS_FILE, Tag, example=_EXAMPLE)]
+    rows = [_row(line, tag) for line, tag in read_tags(data_dir / TAGS_FILE)]
     if not rows and not read_dim(lake, TAGS).num_rows:
         return False
     return replace_dim(lake, TAGS, pa.Table.from_pylist(rows, schema=TAGS.schema))

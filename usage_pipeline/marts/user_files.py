@@ -29,18 +29,26 @@ def read_user_csv(path: Path, model: type[Row], *, example: str) -> list[tuple[i
     Raises:
         FixConfig: the file is wrong; the message names file, line, column and what to write.
     """
-    if not path.exists():
-        return []
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # Excel writes a mark in front
         return [(line, _checked(path, line, cells, model, example)) for line, cells in _lines(path, text, model)]
-    except (OSError, UnicodeDecodeError, csv.Error) as broken:
+    except FileNotFoundError:
+        return []
+    except OSError as refused:
+        raise FixConfig(f"{path} cannot be read ({refused.strerror}): mend its rights, or remove it.") from None
+    except (UnicodeDecodeError, csv.Error) as broken:
         raise FixConfig(f"{path} is not CSV text in UTF-8 ({broken}): save it as CSV, UTF-8.") from None
+
+
+def wrong_line(path: Path, line: int, column: str | None, problem: str, example: str) -> FixConfig:
+    """The error for a line that is wrong: where (no column: in how its cells go together), what, and a right one."""
+    place = f"{path}, line {line}" if column is None else f"{path}, line {line}, column {column}"
+    return FixConfig(f"{place}: {problem}. A right line is, for example, {example}")
 
 
 def _lines(path: Path, text: str, model: type[BaseModel]) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    header = [name.strip().lower() for name in next(reader, [])]
     _check_header(path, header, model)
     for cells in reader:
         if not any(cell.strip() for cell in cells):
@@ -58,7 +66,7 @@ def _check_header(path: Path, header: list[str], model: type[BaseModel]) -> None
     for name in header:
         if name not in known or header.count(name) > 1:
             problem = "is named twice" if name in known else "is not known"
-            raise FixConfig(f"{path}, line 1: column {name!r} {problem}; the columns are {','.join(known)}.")
+            raise FixConfig(f"{path}, line 1: column {name!r:.40} {problem}; the columns are {','.join(known)}.")
     for name, field in model.model_fields.items():
         if field.is_required() and name not in header:
             raise FixConfig(f"{path}, line 1: column {name!r} is missing; the columns are {','.join(known)}.")
@@ -69,8 +77,8 @@ def _checked(path: Path, line: int, cells: dict[str, str], model: type[Row], exa
         return model.model_validate(cells)
     except ValidationError as wrong:
         first = wrong.errors(include_input=False, include_url=False)[0]
-        column = str(first["loc"][0]) if first["loc"] else next(iter(cells))
+        column = str(first["loc"][0]) if first["loc"] else None
         problem = "is empty" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        raise FixConfig(
-            f"{path}, line {line}, column {column}: {problem}. A right line is, for example, {example}"
-        ) from None
+        if column is not None and cells.get(column):
+            problem = f"{cells[column][:40]!r}: {problem}"
+        raise wrong_line(path, line, column, problem, example) from None

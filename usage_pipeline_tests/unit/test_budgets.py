@@ -140,16 +140,16 @@ def test_credits_and_currencies_stay_apart(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("team,,,1,usd", r"line 2, column scope: .*'organization' or 'project'"),
-        ("project,,,1,usd", "column project_id: scope project needs a project_id"),
-        ("organization,p,,1,usd", "column project_id: .*must have none"),
-        ("project,p,11/2026,1,usd", "column month: write a month as YYYY-MM"),
+        ("team,,,1,usd", r"line 2, column scope: 'team': .*'organization' or 'project'"),
+        ("project,,,1,usd", "line 2: scope project needs a project_id"),
+        ("organization,p,,1,usd", "line 2: .*must have none"),
+        ("project,p,11/2026,1,usd", "column month: '11/2026': write a month as YYYY-MM"),
         ("project,p,2026-13,1,usd", "column month"),
         ("project,p,,-1,usd", "column amount"),
         ("project,p,,1e,usd", "column amount"),
         ("project,p,,nan,usd", "column amount"),
         ("project,p,,1,dollars", "column currency"),
-        ("project,p,1", "line 2: 3 cells where 5 belong"),
+        ("project,p,1", "line 2: 3 cells where the first line names 5"),
         ("project,p,,1,usd\n\nproject,p,,2,USD", "line 4, column project_id: repeats line 2"),
         ('project,"p', "not CSV text"),
     ],
@@ -166,7 +166,7 @@ def test_a_wrong_header_or_encoding_is_refused(tmp_path: Path) -> None:
     """The first line must name the columns; the text must be UTF-8 (a byte order mark is no harm)."""
     path = tmp_path / "budgets.csv"
     path.write_text("project,amount\n", encoding="utf-8")
-    with pytest.raises(FixConfig, match="line 1: the first line must be scope,project_id"):
+    with pytest.raises(FixConfig, match="line 1: column 'project' is not known; the columns are scope,project_id"):
         read_budgets(path)
     path.write_bytes(HEADER.encode() + b"project,\xff,,1,usd\n")
     with pytest.raises(FixConfig, match="UTF-8"):

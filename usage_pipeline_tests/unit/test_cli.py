@@ -165,6 +165,17 @@ def test_bad_input_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("file", ["budgets.csv", "prices.csv", "tags.csv"])
+def test_a_wrong_file_is_told_before_anything_is_asked(file: str, tmp_path: Path) -> None:
+    """A sync does not work for hours to fail at publishing: the file is read first, and nothing is asked or written."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / file).write_text("colour\nred\n", encoding="utf-8")
+    nobody = {"OPENAI_ADMIN_KEY": "sk-admin-x", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    result = run("sync", cwd=tmp_path, **nobody)
+    assert_one_line(result, f"{file}, line 1: column 'colour' is not known", 2)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [file]
+
+
 def test_an_unreachable_service_is_exit_1(tmp_path: Path) -> None:
     """A failure that is nobody's configuration exits 1 and names the endpoint."""
     result = run(

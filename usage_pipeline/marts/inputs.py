@@ -1,0 +1,37 @@
+"""The files people write beside the data, all together: budgets.csv, prices.csv, tags.csv.
+
+Put here what holds for every such file; what one of them may hold is its own module's.
+"""
+
+from pathlib import Path
+
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.budgets import BUDGETS_FILE, load_budgets, read_budgets
+from usage_pipeline.marts.price_overrides import PRICES_FILE, read_overrides
+from usage_pipeline.marts.prices import refresh_prices
+from usage_pipeline.marts.tags import TAGS_FILE, load_tags, read_tags
+
+
+def check_inputs(data_dir: Path) -> None:
+    """Read every file and keep nothing: a wrong one is told before hours of work, not after.
+
+    Raises:
+        FixConfig: a file is wrong; the message names file, line, column and what to write.
+    """
+    read_budgets(data_dir / BUDGETS_FILE)
+    read_overrides(data_dir / PRICES_FILE)
+    read_tags(data_dir / TAGS_FILE)
+
+
+def load_inputs(lake: Lake, data_dir: Path, organization: str) -> None:
+    """Make `dims.budgets`, `dims.tags` and `dims.prices` hold what the files say; what is the same is not written.
+
+    The caller holds the warehouse's lock.
+
+    Raises:
+        FixConfig: a file is wrong; every table keeps what it had.
+    """
+    check_inputs(data_dir)
+    load_budgets(lake, data_dir, organization)
+    load_tags(lake, data_dir)
+    refresh_prices(lake, data_dir)
