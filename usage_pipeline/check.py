@@ -4,17 +4,21 @@ Put which checks there are here; each one's judgement is in marts/findings.py, m
 """
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.checks import unallocated_difference, unreconciled
 from usage_pipeline.marts.findings import Finding, anomaly_findings, budget_findings
+from usage_pipeline.marts.focus_columns import VERSIONS
+from usage_pipeline.marts.focus_rules import broken_rules
+from usage_pipeline.marts.labels import labelled, last_names
 from usage_pipeline.settings import Settings
 from usage_pipeline.status import EndpointStatus, endpoint_status
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 
-CHECKS = ("budget", "anomaly", "allocation", "reconciliation", "coverage", "freshness")
+CHECKS = ("budget", "anomaly", "allocation", "reconciliation", "focus", "coverage", "freshness")
 _FRESH = timedelta(hours=36)  # a daily run, and half a day for it to be late
 _RECONCILED_DAYS = 30
 _LISTED = 5
@@ -38,7 +42,8 @@ def run_checks(settings: Settings, now: datetime) -> list[Finding]:
         *budget_findings(lake, organization),
         *anomaly_findings(lake, organization),
         *_allocation(lake, organization, window),
-        *_reconciliation(lake, organization, window),
+        *_reconciliation(lake, organization, window, settings.reconciliation_tolerance),
+        *_focus(lake, organization, window),
         *(finding for one in states for finding in _coverage(one)),
         *_freshness(states, now),
     ]
@@ -61,26 +66,45 @@ def _allocation(lake: Lake, organization: str, window: Window) -> list[Finding]:
     ]
 
 
-def _reconciliation(lake: Lake, organization: str, window: Window) -> list[Finding]:
+def _reconciliation(lake: Lake, organization: str, window: Window, tolerance: Decimal) -> list[Finding]:
     """One warning with the widest gap: list prices need not meet the bill, so this is to be looked at, not to fail."""
     end = window.end.date()
     recent = Window.of_days(max(window.start.date(), end - timedelta(days=_RECONCILED_DAYS)), end)
-    wrong = unreconciled(lake, organization, recent)
+    wrong = unreconciled(lake, organization, recent, tolerance)
     if not wrong:
         return []
     widest = max(wrong, key=lambda one: abs(one.delta))
+    project = labelled(widest.project_id, "project", last_names(lake, organization, "project"))
     return [
         Finding(
             check="reconciliation",
             is_error=False,
             key=f"reconciliation|{organization}|{end}",
             message=(
-                f"{len(wrong)} days and projects of {recent} are billed otherwise than their usage is priced, most "
-                f"{widest.date}, project {widest.project_id}: {widest.billed:,.2f} {widest.currency} billed, "
+                f"{len(wrong)} days and projects of {recent} are off their bill by more than {tolerance:.0%}, most "
+                f"{widest.date}, project {project}: {widest.billed:,.2f} {widest.currency} billed, "
                 f"{widest.estimated:,.2f} estimated. See marts.reconciliation_daily and marts.unpriced_models; "
                 "put your own prices in prices.csv."
             ),
         )
+    ]
+
+
+def _focus(lake: Lake, organization: str, window: Window) -> list[Finding]:
+    """Rules of FOCUS that the rows break; what the service does not say is no fault of theirs."""
+    return [
+        Finding(
+            check="focus",
+            is_error=True,
+            key=f"focus|{organization}|{version}|{one.column}|{one.rule}",
+            message=(
+                f"FOCUS {version}: {one.column} {one.rule}, but not in {one.rows} rows of marts.focus: run "
+                "`usage-pipeline publish`; if it stays, report it."
+            ),
+        )
+        for version in VERSIONS
+        for one in broken_rules(lake, version, organization, window)
+        if not one.is_known_gap
     ]
 
 

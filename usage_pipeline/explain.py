@@ -13,17 +13,14 @@ from typing import Any
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.query import ask
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.change import EFFECTS, Cell, Change, per_day, split, total
+from usage_pipeline.marts.labels import labelled, last_names
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, parse_day
 
-# --by -> the column that holds the item, and the dimension that names it
-ITEMS = {
-    "project": ("project_id", "projects"),
-    "model": ("model", None),
-    "api_key": ("api_key_id", "api_keys"),
-    "user": ("user_id", "users"),
-}
+# --by -> the column that holds the item
+ITEMS = {"project": "project_id", "model": "model", "api_key": "api_key_id", "user": "user_id"}
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CELLS = """
@@ -47,8 +44,6 @@ _KNOWN = (
     "select distinct date from meta.coverage where organization = $organization and endpoint in (select unnest($e))"
 )
 _CLOSED = "select max(as_of) from marts.budget_status where organization = $organization"
-_HAS_NAMES = "select 1 from information_schema.tables where table_schema = 'dims' and table_name = $name"
-_NAMES = 'select id, arg_max(name, valid_from) from dims."{table}" where organization = $organization group by id'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +106,6 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
     """
     if by not in ITEMS:
         raise FixConfig(f"--by {by!r}: choose {', '.join(ITEMS)}.")
-    column, table = ITEMS[by]
     money = [name for name, endpoint in ENDPOINTS.items() if endpoint.is_money]
     known = {day for (day,) in _ask(settings, _KNOWN, e=money)}
     missing = tuple(tuple(day for day in window.dates() if day not in known) for window in (first, second))
@@ -129,7 +123,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
         "second_first": second.start.date(),
         "second_end": second.end.date(),
     }
-    rows = _ask(settings, _CELLS.format(item=f'"{column}"'), currency=currency, **bounds)
+    rows = _ask(settings, _CELLS.format(item=f'"{ITEMS[by]}"'), currency=currency, **bounds)
     cells = [
         Cell(item=item, thing=thing, unit=unit, amounts=(before, after), quantities=(some, more))
         for item, thing, unit, before, after, some, more in rows
@@ -146,7 +140,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
         still_open=tuple(d for w in (first, second) for d in w.dates() if d in known and (not closed or d > closed)),
         in_total=Comparison(total=total(in_total), items=in_total),
         a_day=Comparison(total=total(a_day), items=a_day),
-        names=_names(settings, table),
+        names=last_names(Lake(settings.lake_dir), settings.organization, by),
         things=_things(cells if days[0] == days[1] else everyday),
     )
 
@@ -155,16 +149,6 @@ def _ask(settings: Settings, statement: str, **parameters: Any) -> list[tuple[An
     values = {"organization": settings.organization, **parameters}
     with ask(settings.warehouse_path, settings.lake_dir, statement, values) as answer:
         return list(answer.rows)
-
-
-def _names(settings: Settings, table: str | None) -> dict[str, str]:
-    """The last name of every id, where the published file has the names."""
-    if table is None:
-        return {}
-    with ask(settings.warehouse_path, settings.lake_dir, _HAS_NAMES, {"name": table}) as answer:
-        if not list(answer.rows):
-            return {}
-    return {identity: name for identity, name in _ask(settings, _NAMES.format(table=table)) if name}
 
 
 def _things(cells: Sequence[Cell]) -> dict[str | None, list[tuple[str, str | None, Decimal]]]:
@@ -182,10 +166,7 @@ def _things(cells: Sequence[Cell]) -> dict[str | None, list[tuple[str, str | Non
 
 def label(found: Explanation, item: str | None) -> str:
     """An item as people know it."""
-    if item is None:
-        return f"(no {found.by.replace('_', ' ')})"
-    name = found.names.get(item)
-    return f"{name} ({item})" if name and name != item else item
+    return labelled(item, found.by, found.names)
 
 
 def sentences(found: Explanation) -> list[str]:

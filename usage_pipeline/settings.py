@@ -6,6 +6,7 @@ Put configuration and its validation here; keep reading it at import time out (c
 import os
 import re
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
     lookback_days: int = Field(default=7, ge=0, le=366, validation_alias="USAGE_PIPELINE_LOOKBACK_DAYS")
     start_date: date | None = Field(default=None, validation_alias="USAGE_PIPELINE_START_DATE")
     organization: str = Field(default="default", validation_alias="USAGE_PIPELINE_ORGANIZATION")
+    reconciliation_tolerance: Decimal = Field(
+        default=Decimal("0.05"), ge=0, le=1, validation_alias="USAGE_PIPELINE_RECONCILIATION_TOLERANCE"
+    )
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
 
     @classmethod

@@ -33,7 +33,7 @@ class Bills:
         fields = {"object": "organization.costs.result", "project_id": "p", "line_item": LINE, **more}
         fields["amount"] = {"value": str(amount), "currency": currency}
         if quantity is not None:
-            fields |= {"quantity": quantity, "quantity_unit": "tokens"}
+            fields = {"quantity_unit": "tokens", **fields, "quantity": quantity}
         self._held[day].append(json.dumps(fields))
 
     def bill_days(self, first: date, end: date, amount: Decimal | str | int, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Asset checks of the money marts: every billed row is spread to the last digit, and usage explains the bill.
+"""Asset checks of the money marts: parts add up to the bill, usage explains it, FOCUS's rules are kept.
 
 Put verdicts on marts here, each a step of its own after its mart; the facts are gathered by marts/checks.py.
 """
@@ -13,28 +13,32 @@ from usage_pipeline.defs.partitions import mart_key, window_of
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.checks import (
-    TOLERANCE,
     UnallocatedDifference,
     Unreconciled,
     unallocated_difference,
     unreconciled,
 )
+from usage_pipeline.marts.focus_columns import VERSIONS, Version
+from usage_pipeline.marts.focus_rules import BrokenRule, broken_rules
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 
 _UNSETTLED_DAYS = 3  # bills lag usage by hours: today and the two days before are not compared
 _LISTED = 200  # Dagster keeps metadata for ever; the mart has the rest
 
+_LINE = ("date", "project_id", "line_item", "currency")
+
 _Judge = Callable[[Settings, Window], dg.AssetCheckResult]
 
 
-def mart_checks(tolerance: Decimal = TOLERANCE) -> list[dg.AssetChecksDefinition]:
-    """The checks of `cost_allocated` and `reconciliation_daily`."""
+def mart_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks of `cost_allocated`, `reconciliation_daily` and `focus`."""
 
     def allocated(settings: Settings, window: Window) -> dg.AssetCheckResult:
         return judge_allocation(unallocated_difference(Lake(settings.lake_dir), settings.organization, window))
 
     def reconciled(settings: Settings, window: Window) -> dg.AssetCheckResult:
+        tolerance = settings.reconciliation_tolerance
         found = unreconciled(Lake(settings.lake_dir), settings.organization, window, tolerance)
         return judge_reconciliation(found, tolerance)
 
@@ -48,11 +52,25 @@ def mart_checks(tolerance: Decimal = TOLERANCE) -> list[dg.AssetChecksDefinition
         _check(
             "reconciliation_daily",
             "usage_explains_the_bill",
-            f"Usage at list prices is within {tolerance:.0%} of the bill, on every settled day of every project.",
+            "Usage at list prices is near the bill (USAGE_PIPELINE_RECONCILIATION_TOLERANCE), on every settled day of "
+            "every project.",
             reconciled,
             unsettled_days=_UNSETTLED_DAYS,
         ),
+        *map(_focus_check, VERSIONS),
     ]
+
+
+def _focus_check(version: Version) -> dg.AssetChecksDefinition:
+    def conforms(settings: Settings, window: Window) -> dg.AssetCheckResult:
+        return judge_focus(broken_rules(Lake(settings.lake_dir), version, settings.organization, window))
+
+    return _check(
+        "focus",
+        f"conforms_to_focus_{version.replace('.', '_')}",
+        f"The run's days keep FOCUS {version}'s rules: columns there, nulls, allowed values, units, periods.",
+        conforms,
+    )
 
 
 def judge_allocation(found: Sequence[UnallocatedDifference]) -> dg.AssetCheckResult:
@@ -61,18 +79,31 @@ def judge_allocation(found: Sequence[UnallocatedDifference]) -> dg.AssetCheckRes
         f"{len(found)} billing lines and their parts differ: the bill changed after the mart was built, so materialize "
         "marts/cost_allocated for these days; if they still differ, the split is wrong: please report it."
     )
-    return _verdict(problem if found else None, dg.AssetCheckSeverity.ERROR, found, ("billed", "allocated"))
+    columns = (*_LINE, "billed", "allocated")
+    return _verdict(problem if found else None, dg.AssetCheckSeverity.ERROR, found, columns)
 
 
-def judge_reconciliation(found: Sequence[Unreconciled], tolerance: Decimal = TOLERANCE) -> dg.AssetCheckResult:
+def judge_reconciliation(found: Sequence[Unreconciled], tolerance: Decimal) -> dg.AssetCheckResult:
     """Warn where estimate and bill are far apart; OpenAI itself says that they may not agree."""
     problem = (
         f"{len(found)} days and projects are off their bill by more than {tolerance:.0%}. Read these days again; look "
         "at marts.unpriced_models for missing prices (data/prices.csv adds them) and at marts.reconciliation_daily "
         "for the model families. The bill is the figure to use."
     )
-    amounts = ("billed", "estimated", "delta", "has_unpriced")
-    return _verdict(problem if found else None, dg.AssetCheckSeverity.WARN, found, amounts)
+    columns = (*_LINE, "billed", "estimated", "delta", "has_unpriced")
+    return _verdict(problem if found else None, dg.AssetCheckSeverity.WARN, found, columns)
+
+
+def judge_focus(found: Sequence[BrokenRule]) -> dg.AssetCheckResult:
+    """Fail where a rule is broken; what the service itself does not say is listed and does not fail."""
+    broken = [one for one in found if not one.is_known_gap]
+    problem = (
+        f"{len(broken)} rules are broken, first: {broken[0].column} {broken[0].rule} ({broken[0].rows} rows). Exports "
+        "would be refused by whoever validates them: please report it, with these rules."
+        if broken
+        else None
+    )
+    return _verdict(problem, dg.AssetCheckSeverity.ERROR, found, ("column", "rule", "rows", "is_known_gap"))
 
 
 def _check(mart: str, name: str, description: str, judge: _Judge, unsettled_days: int = 0) -> dg.AssetChecksDefinition:
@@ -99,12 +130,11 @@ def _check(mart: str, name: str, description: str, judge: _Judge, unsettled_days
 def _verdict(
     problem: str | None,
     severity: dg.AssetCheckSeverity,
-    found: Sequence[UnallocatedDifference | Unreconciled],
+    found: Sequence[UnallocatedDifference | Unreconciled | BrokenRule],
     columns: Sequence[str],
 ) -> dg.AssetCheckResult:
     """Passed, or not with the problem, what to do, and the first findings."""
-    names = ("date", "project_id", "line_item", "currency", *columns)
-    listed = [{name: _text(getattr(one, name)) for name in names if hasattr(one, name)} for one in found[:_LISTED]]
+    listed = [{name: _text(getattr(one, name)) for name in columns if hasattr(one, name)} for one in found[:_LISTED]]
     return dg.AssetCheckResult(
         passed=problem is None,
         severity=severity,
@@ -115,7 +145,7 @@ def _verdict(
 
 def _text(value: object) -> object:
     """What JSON can hold as it is; an amount with all its digits and no others, for JSON numbers are floats."""
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool | int):
         return value
     text = f"{value:f}" if isinstance(value, Decimal) else str(value)
     return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text

@@ -16,8 +16,6 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.windows import Window
 
-TOLERANCE = Decimal("0.05")
-
 _MINE = "organization = $organization and date >= $first and date < $end"
 _SUMS_DIFFER = """
 with billed as (
@@ -92,9 +90,7 @@ def unallocated_difference(lake: Lake, organization: str, window: Window) -> tup
     return tuple(UnallocatedDifference(**dict(zip(names, row, strict=True))) for row in rows)
 
 
-def unreconciled(
-    lake: Lake, organization: str, window: Window, tolerance: Decimal = TOLERANCE
-) -> tuple[Unreconciled, ...]:
+def unreconciled(lake: Lake, organization: str, window: Window, tolerance: Decimal) -> tuple[Unreconciled, ...]:
     """Days and projects of the window whose estimate is off the bill by more than this share of the bill."""
     reconciled = _scan(lake, "reconciliation_daily", organization, window)
     rows = _ask(_COMPARED.format(reconciled=reconciled, mine=_MINE), organization, window)

@@ -12,6 +12,7 @@ from typing import Any
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import pin_mart
+from usage_pipeline.marts.labels import labelled, last_names
 
 _NOW = "organization = $organization and month = date_trunc('month', as_of)"
 _BUDGETS = """
@@ -38,12 +39,14 @@ class Finding:
 
 def budget_findings(lake: Lake, organization: str) -> list[Finding]:
     """Budgets of the current month (that of the last closed day) that are breached (error) or at risk (warning)."""
-    return [_budget(organization, *row) for row in _ask(lake, _BUDGETS, organization)]
+    projects = last_names(lake, organization, "project")
+    return [_budget(organization, projects, *row) for row in _ask(lake, _BUDGETS, organization)]
 
 
 def anomaly_findings(lake: Lake, organization: str) -> list[Finding]:
     """Anomalies on the last closed day; a change by an order of magnitude is an error, others are warnings."""
-    return [_anomaly(organization, *row) for row in _ask(lake, _ANOMALIES, organization)]
+    projects = last_names(lake, organization, "project")
+    return [_anomaly(organization, projects, *row) for row in _ask(lake, _ANOMALIES, organization)]
 
 
 def _ask(lake: Lake, statement: str, organization: str) -> Sequence[tuple[Any, ...]]:
@@ -55,9 +58,11 @@ def _ask(lake: Lake, statement: str, organization: str) -> Sequence[tuple[Any, .
         return con.execute(statement.format(now=_NOW, **scans), {"organization": organization}).fetchall()
 
 
-def _budget(organization: str, scope: str, project: str | None, month: str, *row: Any) -> Finding:
+def _budget(
+    organization: str, projects: dict[str, str], scope: str, project: str | None, month: str, *row: Any
+) -> Finding:
     currency, budget, spent, forecast, status, as_of = row
-    who = "the organization" if scope == "organization" else f"project {project}"
+    who = "the organization" if scope == "organization" else f"project {labelled(project, 'project', projects)}"
     way_out = (
         f"See where it goes (`usage-pipeline explain --from {_month_before(as_of)} --to {month}`), "
         "then spend less or raise the budget in budgets.csv."
@@ -77,9 +82,9 @@ def _budget(organization: str, scope: str, project: str | None, month: str, *row
     )
 
 
-def _anomaly(organization: str, dimension: str, key: str | None, *row: Any) -> Finding:
+def _anomaly(organization: str, projects: dict[str, str], dimension: str, key: str | None, *row: Any) -> Finding:
     day, currency, amount, expected, direction, is_large, drivers = row
-    what = "All cost" if dimension == "total" else f"Cost of {dimension} {key}"
+    what = "All cost" if dimension == "total" else f"Cost of {dimension} {labelled(key, dimension, projects)}"
     how = "by an order of magnitude (a changed unit or currency looks so)" if is_large else "far from usual"
     by = dimension if dimension != "total" else "project"
     windows = f"--from {day - timedelta(days=7)} --to {day}"

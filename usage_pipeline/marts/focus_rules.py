@@ -26,7 +26,7 @@ _FORMS: dict[Form, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class BrokenRule:
     """A rule that does not hold: of which column, for how many rows. `is_known_gap`: the service does not say more."""
 
     column: str
@@ -45,9 +45,9 @@ class Rule:
     is_known_gap: bool = False
 
 
-def focus_findings(
+def broken_rules(
     lake: Lake, version: Version = "1.4", organization: str | None = None, window: Window | None = None
-) -> list[Finding]:
+) -> list[BrokenRule]:
     """Every rule of a version the stored rows break, of one organization and window or of all.
 
     Args:
@@ -70,14 +70,14 @@ def focus_findings(
         return _find(con, rows, version)
 
 
-def table_findings(rows: pa.Table, version: Version = "1.4") -> list[Finding]:
+def broken_rules_of(rows: pa.Table, version: Version = "1.4") -> list[BrokenRule]:
     """The same for rows at hand: an export, or rows made elsewhere."""
     with connect() as con:
         con.register("focus_rows", rows)
         return _find(con, "select * from focus_rows", version)
 
 
-def _find(con: duckdb.DuckDBPyConnection, rows: str, version: Version) -> list[Finding]:
+def _find(con: duckdb.DuckDBPyConnection, rows: str, version: Version) -> list[BrokenRule]:
     con.execute(f"create temp view focus_checked as {rows}")
     described = con.execute("select column_name, column_type from (describe focus_checked)").fetchall()
     types = dict(described)
@@ -89,20 +89,20 @@ def _find(con: duckdb.DuckDBPyConnection, rows: str, version: Version) -> list[F
         return found
     broken = con.execute(f"select [{counts}] from focus_checked").fetchall()[0][0]  # noqa: S608 - own conditions
     return found + [
-        Finding(column=rule.column, rule=rule.name, rows=rows, is_known_gap=rule.is_known_gap)
+        BrokenRule(column=rule.column, rule=rule.name, rows=rows, is_known_gap=rule.is_known_gap)
         for rule, rows in zip(rules, broken, strict=True)
         if rows
     ]
 
 
-def _shape_findings(types: dict[str, str], version: Version) -> Iterator[Finding]:
+def _shape_findings(types: dict[str, str], version: Version) -> Iterator[BrokenRule]:
     """Columns that are absent or of another type; column names are exact."""
     for column in columns_of(version):
         kind = types.get(column.name)
         if kind is None:
-            yield Finding(column=column.name, rule="is present", rows=0)
+            yield BrokenRule(column=column.name, rule="is present", rows=0)
         elif kind.split("(")[0] != focus_type(column).upper().split("(")[0]:
-            yield Finding(column=column.name, rule=f"is of type {focus_type(column)}", rows=0)
+            yield BrokenRule(column=column.name, rule=f"is of type {focus_type(column)}", rows=0)
 
 
 def rules_of(version: Version) -> list[Rule]:

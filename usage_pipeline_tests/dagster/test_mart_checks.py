@@ -6,11 +6,13 @@ from decimal import Decimal
 import dagster as dg
 import pytest
 
-from usage_pipeline.defs.mart_checks import judge_allocation, judge_reconciliation, mart_checks
+from usage_pipeline.defs.mart_checks import judge_allocation, judge_focus, judge_reconciliation, mart_checks
 from usage_pipeline.marts.checks import UnallocatedDifference, Unreconciled
+from usage_pipeline.marts.focus_rules import BrokenRule
 from usage_pipeline_tests.dagster.stage import Stage, recent, values, verdicts
 
 DAY = date(2026, 11, 2)
+TOLERANCE = Decimal("0.1")
 DIFFERENCE = UnallocatedDifference(
     date=DAY, project_id="p", line_item="gpt-5, input", currency="usd", billed=Decimal("1.50"), allocated=None
 )
@@ -26,16 +28,19 @@ OFF = Unreconciled(
 
 
 def test_each_mart_has_its_check() -> None:
-    """One on the sums, one on the reconciliation, with the tolerance in its words."""
+    """One on the sums, one on the reconciliation, one on each version of FOCUS."""
     keys = {key.to_user_string() for check in mart_checks() for key in check.check_keys}
-    assert keys == {"marts/cost_allocated:sums_to_the_bill", "marts/reconciliation_daily:usage_explains_the_bill"}
-    (_, reconciled) = mart_checks(Decimal("0.1"))
-    assert "10%" in str(next(iter(reconciled.check_specs)).description)
+    assert keys == {
+        "marts/cost_allocated:sums_to_the_bill",
+        "marts/reconciliation_daily:usage_explains_the_bill",
+        "marts/focus:conforms_to_focus_1_2",
+        "marts/focus:conforms_to_focus_1_4",
+    }
 
 
 def test_nothing_found_passes() -> None:
     """Equal sums and close estimates pass without a word."""
-    for result in (judge_allocation([]), judge_reconciliation([])):
+    for result in (judge_allocation([]), judge_reconciliation([], TOLERANCE), judge_focus([])):
         assert (result.passed, result.description) == (True, None)
 
 
@@ -58,8 +63,9 @@ def test_a_difference_is_an_error_and_says_what_to_build() -> None:
 
 def test_a_day_off_its_bill_is_a_warning_with_exact_amounts() -> None:
     """Days and projects are listed, no digit is lost on the way to JSON, and a long list is cut but counted."""
-    result = judge_reconciliation([OFF] * 300)
+    result = judge_reconciliation([OFF] * 300, TOLERANCE)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "by more than 10%" in str(result.description)
     found = values(result.metadata)
     assert (found["found"], len(found["rows"])) == (300, 200)
     assert found["rows"][0] == {
@@ -73,11 +79,26 @@ def test_a_day_off_its_bill_is_a_warning_with_exact_amounts() -> None:
     }
 
 
+def test_a_broken_rule_of_focus_is_an_error_and_a_known_gap_is_not() -> None:
+    """What the service does not say is listed without failing; any other rule fails by its name."""
+    gap = BrokenRule(column="ConsumedQuantity", rule="is given", rows=7, is_known_gap=True)
+    listed = judge_focus([gap])
+    assert (listed.passed, listed.description, values(listed.metadata)["found"]) == (True, None, 1)
+    assert values(listed.metadata)["rows"] == [
+        {"column": "ConsumedQuantity", "rule": "is given", "rows": 7, "is_known_gap": True}
+    ]
+    result = judge_focus([gap, BrokenRule(column="ConsumedUnit", rule="is a unit", rows=3)])
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "1 rules are broken, first: ConsumedUnit is a unit (3 rows)" in str(result.description)
+
+
 @pytest.mark.parametrize("days", [8, 2])
 def test_a_run_checks_its_days(stage: Stage, days: int) -> None:
     """After a run the parts add up; days whose bill is still coming in are not compared with usage."""
     result = stage.run(recent(days))
     assert verdicts(result, "sums_to_the_bill")["marts/cost_allocated"].passed
+    for version in ("1_2", "1_4"):
+        assert verdicts(result, f"conforms_to_focus_{version}")["marts/focus"].passed
     compared = verdicts(result, "usage_explains_the_bill")["marts/reconciliation_daily"]
     unsettled = {str(datetime.now(UTC).date() - timedelta(days=number)) for number in range(3)}
     listed = {row["date"] for row in values(compared.metadata)["rows"]}

@@ -12,6 +12,7 @@ from usage_pipeline.marts.findings import Finding
 from usage_pipeline.windows import utc_now
 from usage_pipeline_tests.daily_bills import Bills
 from usage_pipeline_tests.played import played_settings
+from usage_pipeline_tests.played_bills import name_them
 from usage_pipeline_tests.unit.test_cli import assert_one_line, env, run
 from usage_pipeline_tests.world import TODAY, World, last_days
 
@@ -63,6 +64,41 @@ def test_an_anomaly_on_the_last_closed_day_is_found_and_older_ones_are_not(bills
     bills.bill(TODAY - timedelta(days=1), 2000)
     found = _of(run_checks(bills.sync(START, TODAY), NOW), "anomaly")
     assert {one.is_error for one in found} == {True}
+
+
+def test_findings_name_projects_as_people_know_them(bills: Bills) -> None:
+    """A budget, an anomaly and a bill that usage does not explain are told with the project's last name."""
+    bills.budget("project,p,,1,usd")
+    bills.bill(TODAY - timedelta(days=1), 90)
+    settings = bills.sync(START, TODAY)
+    begin = {"valid_from": datetime(2026, 1, 1)}  # noqa: DTZ001 - UTC, as stored
+    name_them(settings, "projects", {"id": "p", "name": "Search", **begin})
+    told = {one.check: one.message for one in run_checks(settings, NOW)}
+    assert "project Search (p) has spent" in told["budget"]
+    assert "Cost of project Search (p) on 2026-11-19" in " ".join(
+        one.message for one in run_checks(settings, NOW) if one.check == "anomaly"
+    )
+    assert "project Search (p): 100.00 usd billed" in told["reconciliation"]
+
+
+def test_the_tolerance_of_the_reconciliation_is_a_setting(data_dir: Path) -> None:
+    """With a tolerance of everything, a bill without any usage is no finding."""
+    for tolerance, found in (("0.05", 1), ("1", 0)):
+        bills = Bills(data_dir / tolerance, TODAY, USAGE_PIPELINE_RECONCILIATION_TOLERANCE=tolerance)
+        bills.bill_days(START, TODAY, 10)
+        assert len(_of(run_checks(bills.sync(START, TODAY), NOW), "reconciliation")) == found
+
+
+def test_a_broken_rule_of_focus_is_an_error(bills: Bills) -> None:
+    """A unit the specification cannot take fails the check, under both versions."""
+    bills.bill(TODAY - timedelta(days=1), 1, quantity=1, quantity_unit="parsec_squared", line_item="warp")
+    found = _of(run_checks(bills.sync(START, TODAY), NOW), "focus")
+    assert {one.is_error for one in found} == {True}
+    assert {one.key for one in found} == {
+        f"focus|default|{version}|{column}|is a unit"
+        for version in ("1.2", "1.4")
+        for column in ("ConsumedUnit", "PricingUnit")
+    }
 
 
 def test_gaps_and_endpoints_never_read_are_warnings_with_the_command(bills: Bills) -> None:

@@ -14,7 +14,7 @@ from usage_pipeline.lake.engine import connect, literal
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.focus_columns import COLUMNS, EXTRA_COLUMNS, VERSIONS, Version, columns_of
-from usage_pipeline.marts.focus_rules import Finding, focus_findings, rules_of, table_findings
+from usage_pipeline.marts.focus_rules import BrokenRule, broken_rules, broken_rules_of, rules_of
 from usage_pipeline.marts.views import focus_type, focus_view_name
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
@@ -49,11 +49,11 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> dict[Version, pa.Table]:
     return {version: rows_table(settings, version) for version in VERSIONS}
 
 
-def broken(table: pa.Table, column: str, value: Any, version: Version = "1.4") -> list[Finding]:
+def broken(table: pa.Table, column: str, value: Any, version: Version = "1.4") -> list[BrokenRule]:
     """The findings after one column was given one value throughout."""
     index = table.schema.get_field_index(column)
     values = pa.array([value] * table.num_rows, table.schema.field(index).type)
-    return table_findings(table.set_column(index, column, values), version)
+    return broken_rules_of(table.set_column(index, column, values), version)
 
 
 def test_both_versions_have_the_columns_they_had_when_published() -> None:
@@ -108,7 +108,7 @@ def test_focus_adds_up_to_the_bill_to_the_last_digit(settings: Settings, still_w
         focus = f'select date, "BillingCurrency", sum("{name}") from marts.focus group by all order by all'
         assert rows(settings, focus) == amounts
     for version in VERSIONS:
-        assert all(found.is_known_gap for found in focus_findings(Lake(settings.lake_dir), version))
+        assert all(found.is_known_gap for found in broken_rules(Lake(settings.lake_dir), version))
 
 
 def test_a_billed_row_in_the_words_of_the_specification(data_dir: Path) -> None:
@@ -156,7 +156,7 @@ def test_amounts_below_zero_are_credits_and_have_no_quantity(data_dir: Path) -> 
         ("Credit", "One-Time", Decimal("-3.5"), None, None, None),
         ("Usage", "Usage-Based", Decimal(0), None, None, "Standard"),
     ]
-    assert [found.column for found in focus_findings(Lake(settings.lake_dir))] == [
+    assert [found.column for found in broken_rules(Lake(settings.lake_dir))] == [
         "ConsumedQuantity",
         "PricingQuantity",
     ]
@@ -175,7 +175,7 @@ def test_no_quantity_without_a_unit_and_no_unit_without_a_quantity(data_dir: Pat
     _, settings = billed(data_dir, [cost("1", quantity=5, **half), cost("2", "eur", quantity_unit="tokens", **half)])
     pair = '"ConsumedQuantity", "ConsumedUnit", "PricingQuantity", "PricingUnit"'
     assert set(rows(settings, f"select {pair} from marts.focus_1_4")) == {(None, None, None, None)}
-    found = focus_findings(Lake(settings.lake_dir))
+    found = broken_rules(Lake(settings.lake_dir))
     assert {(one.column, one.rows, one.is_known_gap) for one in found} == {
         ("ConsumedQuantity", 2, True),
         ("PricingQuantity", 2, True),
@@ -193,14 +193,14 @@ def test_every_unit_of_the_endpoint_table_has_a_name_in_the_specification(data_d
     assert len(units) == len(label.known_values)
     assert not units & set(label.known_values)
     assert {"Tokens", "1000 Tokens", "GiB-Hours"} <= units
-    assert focus_findings(Lake(settings.lake_dir)) == []
+    assert broken_rules(Lake(settings.lake_dir)) == []
 
 
 def test_a_unit_nobody_knows_is_kept_and_reported(data_dir: Path) -> None:
     """A new unit of the service is shown as it came and found by the rule of units."""
     _, settings = billed(data_dir, [cost("1", **{**INPUT, "quantity_unit": "parsec_squared"})])
     assert one(settings, "ConsumedUnit") == ("parsec_squared",)
-    assert {(found.column, found.rule) for found in focus_findings(Lake(settings.lake_dir))} == {
+    assert {(found.column, found.rule) for found in broken_rules(Lake(settings.lake_dir))} == {
         ("ConsumedUnit", "is a unit"),
         ("PricingUnit", "is a unit"),
     }
@@ -265,7 +265,7 @@ def test_each_kind_of_rule_finds_what_breaks_it(
     column: str, value: Any, rule: str, version: Version, right: dict[Version, pa.Table]
 ) -> None:
     """Rows that are right have no finding; one wrong column is found under the rule it breaks, with its rows."""
-    assert table_findings(right[version], version) == []
+    assert broken_rules_of(right[version], version) == []
     found = broken(right[version], column, value, version)
     assert any(one.rule.startswith(rule) and one.rows >= 1 for one in found), found
 
@@ -275,11 +275,11 @@ def test_absent_columns_and_wrong_types_are_findings(right: dict[Version, pa.Tab
     table = right["1.4"].filter([True, False])
     index = table.schema.get_field_index("BilledCost")
     floats = table.set_column(index, "BilledCost", pa.array([1.0]))
-    assert [f.rule for f in table_findings(floats.drop_columns(["ServiceName"]))] == [
+    assert [f.rule for f in broken_rules_of(floats.drop_columns(["ServiceName"]))] == [
         "is of type decimal(38,20)",
         "is present",
     ]
-    assert table_findings(floats, "1.2")[-1] == Finding(column="PublisherName", rule="is present", rows=0)
+    assert broken_rules_of(floats, "1.2")[-1] == BrokenRule(column="PublisherName", rule="is present", rows=0)
 
 
 def test_findings_can_be_of_one_organization_and_window(data_dir: Path) -> None:
@@ -287,11 +287,11 @@ def test_findings_can_be_of_one_organization_and_window(data_dir: Path) -> None:
     _, settings = billed(data_dir, [cost("1")], [cost("2"), cost("3", "eur")])
     lake, day = Lake(settings.lake_dir), FIRST + timedelta(days=1)
     window = Window.of_days(day, day + timedelta(days=1))
-    counts = {found.rows for found in focus_findings(lake, "1.4", "default", window)}
+    counts = {found.rows for found in broken_rules(lake, "1.4", "default", window)}
     assert counts == {2}
-    assert {found.rows for found in focus_findings(lake)} == {3}
-    assert focus_findings(lake, "1.4", "other", window) == []
-    assert focus_findings(lake, "1.2", "default", Window.of_days(date(2026, 1, 1), date(2026, 1, 2))) == []
+    assert {found.rows for found in broken_rules(lake)} == {3}
+    assert broken_rules(lake, "1.4", "other", window) == []
+    assert broken_rules(lake, "1.2", "default", Window.of_days(date(2026, 1, 1), date(2026, 1, 2))) == []
 
 
 def test_every_rule_has_a_name_of_its_own() -> None:

@@ -19,7 +19,7 @@ from usage_pipeline.errors import FixConfig, LakeDamaged, LakeUnwritable
 from usage_pipeline.exports import Export, export_focus, month_window, neutral_sql
 from usage_pipeline.lake.engine import session
 from usage_pipeline.marts.focus_columns import EXTRA_COLUMNS, VERSIONS, Version, columns_of
-from usage_pipeline.marts.focus_rules import table_findings
+from usage_pipeline.marts.focus_rules import broken_rules_of
 from usage_pipeline.settings import Settings
 from usage_pipeline_tests.played_bills import billed, cost
 from usage_pipeline_tests.world import World, rows
@@ -119,7 +119,7 @@ def test_parquet_breaks_no_rule_and_sums_to_the_bill(settings: Settings, still_w
     naive = table.cast(
         pa.schema([f.with_type(pa.timestamp("us")) if pa.types.is_timestamp(f.type) else f for f in table.schema])
     )
-    assert all(found.is_known_gap for found in table_findings(naive, "1.2"))
+    assert all(found.is_known_gap for found in broken_rules_of(naive, "1.2"))
 
 
 def test_the_same_export_twice_is_the_same_file(month: Settings) -> None:

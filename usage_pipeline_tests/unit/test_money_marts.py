@@ -99,7 +99,7 @@ def test_a_real_week_shows_which_days_match_list_prices(data_dir: Path) -> None:
         (date(2025, 10, 10), Decimal(0), True),
         (date(2025, 10, 11), Decimal(0), True),
     ]
-    off = unreconciled(Lake(settings.lake_dir), "default", window)
+    off = unreconciled(Lake(settings.lake_dir), "default", window, Decimal("0.05"))
     assert [(one.date.day, one.delta) for one in off] == [
         (day.day, delta) for day, delta, is_exact in compared if not is_exact
     ]
