@@ -24,13 +24,17 @@ ITEMS = {"project": "project_id", "model": "model", "api_key": "api_key_id", "us
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CELLS = """
-with cells as (
-    select {item} as item, model, line_item, unit, date >= $second_first and date < $second_end as is_second,
-        sum(amount) as amount,
+with billed as (
+    -- A day may be in both windows.
+    select false as is_second, * from marts.cost_drivers_daily where date >= $first_first and date < $first_end
+    union all
+    select true, * from marts.cost_drivers_daily where date >= $second_first and date < $second_end
+),
+cells as (
+    select {item} as item, model, line_item, unit, is_second, sum(amount) as amount,
         case when bool_and(quantity is not null or amount = 0) then coalesce(sum(quantity), 0) end as quantity
-    from marts.cost_drivers_daily
+    from billed
     where organization = $organization and currency = $currency
-      and ((date >= $first_first and date < $first_end) or (date >= $second_first and date < $second_end))
     group by all
 )
 select item, coalesce(line_item, '(no line item)') as thing, unit,
@@ -41,7 +45,8 @@ from cells group by item, model, line_item, unit
 """
 _CURRENCIES = "select distinct currency from marts.cost_drivers_daily where organization = $organization order by 1"
 _KNOWN = (
-    "select distinct date from meta.coverage where organization = $organization and endpoint in (select unnest($e))"
+    "select date, sum(rows) > 0 from meta.coverage "
+    "where organization = $organization and endpoint in (select unnest($e)) group by date"
 )
 _CLOSED = "select max(as_of) from marts.budget_status where organization = $organization"
 
@@ -64,6 +69,7 @@ class Explanation:
     windows: tuple[Window, Window]
     known_days: tuple[int, int]
     missing: tuple[tuple[date, ...], tuple[date, ...]]
+    empty: tuple[date, ...]
     still_open: tuple[date, ...]
     in_total: Comparison
     a_day: Comparison
@@ -107,7 +113,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
     if by not in ITEMS:
         raise FixConfig(f"--by {by!r}: choose {', '.join(ITEMS)}.")
     money = [name for name, endpoint in ENDPOINTS.items() if endpoint.is_money]
-    known = {day for (day,) in _ask(settings, _KNOWN, e=money)}
+    known: dict[date, bool] = dict(_ask(settings, _KNOWN, e=money))
     missing = tuple(tuple(day for day in window.dates() if day not in known) for window in (first, second))
     days = tuple(len(window.dates()) - len(gone) for window, gone in zip((first, second), missing, strict=True))
     for window, count in zip((first, second), days, strict=True):
@@ -137,6 +143,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
         windows=(first, second),
         known_days=(days[0], days[1]),
         missing=(missing[0], missing[1]),
+        empty=tuple(dict.fromkeys(d for w in (first, second) for d in w.dates() if known.get(d) is False)),
         still_open=tuple(d for w in (first, second) for d in w.dates() if d in known and (not closed or d > closed)),
         in_total=Comparison(total=total(in_total), items=in_total),
         a_day=Comparison(total=total(a_day), items=a_day),
@@ -189,6 +196,8 @@ def caveats(found: Explanation) -> list[str]:
                 f"{len(missing)} of the {len(window.dates())} days of {window} are not known "
                 f"({', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}): {_sync(window)}"
             )
+    if found.empty:
+        lines.append(f"{', '.join(map(str, found.empty))}: the bill of these days is empty.")
     if found.still_open:
         lines.append(f"{', '.join(map(str, found.still_open))}: the bill of these days may still grow.")
     if found.is_per_day:
@@ -233,10 +242,13 @@ def _shows(amount: Decimal) -> bool:
 
 def _words(effect: str, amount: Decimal, found: Explanation, one: Change) -> str:
     more = amount > 0
+    what = f"{found.by.replace('_', ' ')}s with " if one is found.told.total else ""
     if effect == "new":
-        return f"{found.by.replace('_', ' ')}s that are new" if one is found.told.total else "being new"
+        return f"{what}no cost before"
     if effect == "gone":
-        return f"{found.by.replace('_', ' ')}s that are gone" if one is found.told.total else "being gone"
+        return f"{what}no cost any more"
+    if effect == "credits":
+        return f"{'smaller' if more else 'larger'} credits"
     if effect == "volume":
         units = {unit for _, unit, _ in found.things.get(one.item, []) if unit}
         if len(units) != 1 or one is found.told.total:

@@ -1,4 +1,4 @@
-"""Keeps made-up rows and real ones from ever sharing a warehouse."""
+"""Whose rows a data folder holds: made-up and real ones never share it, and readers ask for those that are there."""
 
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.faults import files_explained
@@ -9,14 +9,30 @@ from usage_pipeline.settings import Settings
 DEMO_ORGANIZATION = "demo"
 
 
+def resident(settings: Settings) -> Settings:
+    """The settings for reading: where no organization is configured and the folder holds one, that one.
+
+    Raises:
+        FixConfig: the folder holds rows of organizations, and not of the configured one.
+    """
+    held = _held(settings)
+    if not held or settings.organization in held:
+        return settings
+    if len(held) == 1 and "organization" not in settings.model_fields_set:
+        return settings.model_copy(update={"organization": held.pop()})
+    raise FixConfig(
+        f"{settings.data_dir} holds nothing of organization {settings.organization!r}: set "
+        f"USAGE_PIPELINE_ORGANIZATION to {' or '.join(sorted(held))}."
+    )
+
+
 def keep_demo_apart(settings: Settings) -> None:
     """Refuse to put real rows beside the demo's, or the demo's beside real ones.
 
     Raises:
         FixConfig: the data folder holds the other kind.
     """
-    with files_explained("looking at the data folder"):
-        held = set(coverage_of(Lake(settings.lake_dir))["organization"].to_pylist())
+    held = _held(settings)
     if settings.organization == DEMO_ORGANIZATION and held - {DEMO_ORGANIZATION}:
         raise FixConfig(
             f"{settings.data_dir} holds synced data; the demo would put made-up rows beside it. Give the demo a folder "
@@ -27,3 +43,8 @@ def keep_demo_apart(settings: Settings) -> None:
             f"{settings.data_dir} holds the demo's made-up rows. Remove them (rm -r {settings.lake_dir} "
             f"{settings.raw_dir} {settings.warehouse_path}) or set USAGE_PIPELINE_DATA_DIR to another folder."
         )
+
+
+def _held(settings: Settings) -> set[str]:
+    with files_explained("looking at the data folder"):
+        return set(coverage_of(Lake(settings.lake_dir))["organization"].to_pylist())

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from usage_pipeline.check import CHECKS, run_checks
 from usage_pipeline.cli.console import out, print_json, print_table
 from usage_pipeline.errors import CheckFailed
+from usage_pipeline.guard import resident
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
 
@@ -15,7 +16,7 @@ def run_check(*, is_strict: bool, as_json: bool) -> None:
     Raises:
         CheckFailed: there is an error, or in strict mode a warning.
     """
-    found = run_checks(Settings.from_env(), utc_now())
+    found = run_checks(resident(Settings.from_env()), utc_now())
     failing = [one for one in found if one.is_error or is_strict]
     if as_json:
         print_json({"passed": not failing, "checks": list(CHECKS), "findings": [asdict(one) for one in found]})

@@ -11,6 +11,8 @@ from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.guard import DEMO_ORGANIZATION, keep_demo_apart
 from usage_pipeline.lake.query import ask
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.labels import labelled, last_names
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
@@ -89,7 +91,9 @@ def _show(settings: Settings, window: Window) -> None:
     )
     after = window.end.date() - timedelta(days=_COST_DAYS + 1)
     with ask(settings.warehouse_path, settings.lake_dir, _COSTS, {**organization, "after": after}) as answer:
-        costs = {(project or "(no project)", day): amount for project, day, amount in answer.rows}
+        found_costs = list(answer.rows)
+    names = last_names(Lake(settings.lake_dir), settings.organization, "project")
+    costs = {(labelled(project, "project", names), day): amount for project, day, amount in found_costs}
     shown = sorted({day for _, day in costs})
     days = [str(day) for day in shown]
     print_table(
@@ -101,16 +105,23 @@ def _show(settings: Settings, window: Window) -> None:
         ],
         right=days,
     )
-    out().print(_next_steps(settings))
+    out().print(_next_steps(settings, window))
 
 
-def _next_steps(settings: Settings) -> str:
+def _next_steps(settings: Settings, window: Window) -> str:
+    end = window.end.date() - timedelta(days=1)  # today is not over
+    compared = timedelta(days=max(1, min(7, (len(window.dates()) - 1) // 2)))
+    begin, middle = end - 2 * compared, end - compared
     queries = "\n".join(f'  usage-pipeline sql "{query}"' for query in QUERIES)
     return f"""
 The warehouse: {settings.warehouse_path} (any DuckDB client opens it; `select` works while a sync writes).
 
 Three queries to try (with uv: put `uv run` in front):
 {queries}
+
+Why the last days cost more or less than those before, and what should be looked at:
+  usage-pipeline explain --from {begin}..{middle} --to {middle}..{end} --by model
+  usage-pipeline check
 
 See the run, backfill days, turn on the schedule:
   usage-pipeline ui

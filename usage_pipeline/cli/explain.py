@@ -5,6 +5,7 @@ from typing import Any
 
 from usage_pipeline.cli.console import money_text, out, print_json, print_table, text
 from usage_pipeline.explain import Comparison, Explanation, caveats, explain, label, parse_window, sentences
+from usage_pipeline.guard import resident
 from usage_pipeline.marts.change import EFFECTS, Change
 from usage_pipeline.settings import Settings
 
@@ -14,7 +15,7 @@ _SHOWN = 12  # rows of the table; the sentences and the JSON have all
 def run_explain(*, first: str, second: str, by: str, currency: str, as_json: bool) -> None:
     """Print why the cost of the second window differs from the first's."""
     windows = parse_window(first, "--from"), parse_window(second, "--to")
-    found = explain(Settings.from_env(), *windows, by=by, currency=currency.lower())
+    found = explain(resident(Settings.from_env()), *windows, by=by, currency=currency.lower())
     if as_json:
         print_json(_as_dict(found))
     else:

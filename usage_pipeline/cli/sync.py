@@ -5,7 +5,7 @@ from typing import Any
 
 from usage_pipeline.cli.console import err, print_json, print_table, progress, text
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.guard import keep_demo_apart, resident
 from usage_pipeline.names import NameSync, choose_lists
 from usage_pipeline.plan import asked_window
 from usage_pipeline.replay import replay
@@ -129,7 +129,7 @@ def run_replay(*, may_forget: bool, as_json: bool) -> None:
 
 def run_publish(*, as_json: bool) -> None:
     """Refresh the warehouse and report what was computed."""
-    done = refresh(Settings.from_env())
+    done = refresh(resident(Settings.from_env()))
     if as_json:
         print_json({"marts": _mart_dicts(done), "published": str(done.path)})
     else:

@@ -6,10 +6,12 @@ An item (a project, a model ...) has cells: what was paid for (model, line item 
 where the bill gives one, a quantity, in both windows (1 and 2). Cells of one unit can be added up:
 A = their amounts, Q = their quantities. Then, to 20 decimal places:
 
-    new         A2 of all cells, where the item cost nothing in window 1
-    gone        -A1 of all cells, where it costs nothing in window 2
+    credits     change of the cells that are credits (below zero): they stand for no usage
+    new         A2 of all other cells, where the item cost nothing in window 1
+    gone        -A1 of all other cells, where it costs nothing in window 2
     price       sum over cells in both windows of A2 - A1 * q2/q1: dearer or cheaper at the second quantity
-    volume      A1 * (Q2 - Q1)/Q1 per unit: more or less of the same mix at the first average price
+    volume      A1 * (Q2 - Q1)/Q1 per unit (what has no unit is counted by itself): more or less of the same mix at the
+                first average price
     mix         the rest of the measured cells' change: other models, meters or units than before
     unmeasured  change of the cells without a quantity in either window: how much and how dear cannot be told apart
 
@@ -21,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
-EFFECTS = ("new", "gone", "volume", "mix", "price", "unmeasured")
+EFFECTS = ("new", "gone", "volume", "mix", "price", "unmeasured", "credits")
 _PLACES = Decimal(1).scaleb(-20)
 _EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _ZERO = Decimal(0)
@@ -44,6 +46,16 @@ class Cell:
             quantity is not None and quantity >= 0 and (quantity > 0 or not amount)
             for amount, quantity in zip(self.amounts, self.quantities, strict=True)
         )
+
+    @property
+    def is_credit(self) -> bool:
+        """Whether it gives money back in one window and takes none in the other."""
+        return min(self.amounts) < 0 and max(self.amounts) <= 0
+
+    @property
+    def counted_with(self) -> tuple[str, str | None]:
+        """Whose quantities may be added: those of its unit; without one, its own alone."""
+        return (self.thing, None) if self.unit is None else ("", self.unit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,17 +109,20 @@ def per_day(cells: Iterable[Cell], days: tuple[int, int]) -> list[Cell]:
 def _split_item(item: str | None, cells: Sequence[Cell]) -> Change:
     before, after = _sum(cell.amounts[0] for cell in cells), _sum(cell.amounts[1] for cell in cells)
     effects = dict.fromkeys(EFFECTS, _ZERO)
-    if not any(_is_there(cell, 0) for cell in cells):
-        effects["new"] = after
-    elif not any(_is_there(cell, 1) for cell in cells):
-        effects["gone"] = _EXACT.minus(before)
+    effects["credits"] = _sum(_change(cell) for cell in cells if cell.is_credit)
+    charges = [cell for cell in cells if not cell.is_credit]
+    if not any(_is_there(cell, 0) for cell in charges):
+        effects["new"] = _sum(cell.amounts[1] for cell in charges)
+    elif not any(_is_there(cell, 1) for cell in charges):
+        effects["gone"] = _EXACT.minus(_sum(cell.amounts[0] for cell in charges))
     else:
-        measured = [cell for cell in cells if cell.is_measured]
-        effects["volume"] = _sum(_volume(unit, measured) for unit in {cell.unit for cell in measured})
+        measured = [cell for cell in charges if cell.is_measured]
+        counted = dict.fromkeys(cell.counted_with for cell in measured)
+        effects["volume"] = _sum(_volume([c for c in measured if c.counted_with == one]) for one in counted)
         effects["price"] = _sum(_price(cell) for cell in measured)
         change = _sum(_change(cell) for cell in measured)
         effects["mix"] = _EXACT.subtract(change, _EXACT.add(effects["volume"], effects["price"]))
-        effects["unmeasured"] = _sum(_change(cell) for cell in cells if not cell.is_measured)
+        effects["unmeasured"] = _sum(_change(cell) for cell in charges if not cell.is_measured)
     return Change(item=item, before=before, after=after, effects=effects)
 
 
@@ -119,9 +134,8 @@ def _change(cell: Cell) -> Decimal:
     return _EXACT.subtract(cell.amounts[1], cell.amounts[0])
 
 
-def _volume(unit: str | None, measured: Sequence[Cell]) -> Decimal:
-    """Nothing where one window has none of the unit: then what is used changed, which is mix."""
-    cells = [cell for cell in measured if cell.unit == unit]
+def _volume(cells: Sequence[Cell]) -> Decimal:
+    """Of one unit. Nothing where one window has none of it: then what is used changed, which is mix."""
     first, second = (_sum(cell.quantities[window] or _ZERO for cell in cells) for window in (0, 1))
     if not first or not second:
         return _ZERO

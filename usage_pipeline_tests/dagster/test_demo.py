@@ -18,7 +18,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> None:
-    """Rows of all twelve endpoints, cost by project, the file's path, three queries that answer, and how to go on."""
+    """Rows of all twelve endpoints, cost by project, the file's path, and commands to go on with that all answer."""
     result = run("demo", "--days", "3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     shown = dict(re.findall(r"usage\.(\w+)\s+│ \S+ │ \S+ │\s+(\d+) │", result.stdout))
@@ -28,12 +28,13 @@ def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> 
     assert "data/warehouse.duckdb" in result.stdout
     assert "OPENAI_ADMIN_KEY" in result.stdout
     assert (tmp_path / "data" / "warehouse.duckdb").exists()
-    queries = re.findall(r"^  usage-pipeline (sql .*)$", result.stdout, re.MULTILINE)
-    assert len(queries) == 3
-    for query in queries:
+    assert re.search(r"│ \S.* \(proj_\w+\) +│", result.stdout), "projects are shown by name"
+    commands = re.findall(r"^  usage-pipeline ((?:sql|explain|check).*)$", result.stdout, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["sql", "sql", "sql", "explain", "check"]
+    for query in commands:
         answer = run(*shlex.split(query), cwd=tmp_path)
         assert answer.returncode == 0, answer.stderr
-        assert answer.stdout.count("│") > 2
+        assert answer.stdout.count("│") > 2 or answer.stdout.startswith("Nothing found")
     assert [line for line in result.stderr.splitlines() if not line.startswith("serving")] == []
 
 

@@ -79,7 +79,7 @@ def test_time_reversed_the_change_is_the_opposite(cells: list[Cell]) -> None:
     assert backward.effects["unmeasured"] == _EXACT.minus(forward.effects["unmeasured"])
 
 
-def _cell(before: str, after: str, some: str | None, more: str | None, **named: str) -> Cell:
+def _cell(before: str, after: str, some: str | None, more: str | None, **named: str | None) -> Cell:
     values = {"item": "a", "thing": "x", "unit": "tokens", **named}
     quantities = tuple(None if one is None else Decimal(one) for one in (some, more))
     return Cell(amounts=(Decimal(before), Decimal(after)), quantities=quantities, **values)  # type: ignore[arg-type]
@@ -123,6 +123,22 @@ def test_money_without_a_quantity_is_unmeasured() -> None:
     assert _effects(_cell("5", "8", None, None)) == {"unmeasured": Decimal(3)}
     assert _effects(_cell("5", "8", "1", None)) == {"unmeasured": Decimal(3)}
     assert _effects(_cell("5", "8", "0", "2")) == {"unmeasured": Decimal(3)}
+
+
+def test_a_credit_is_neither_new_nor_less_usage() -> None:
+    """Money given back is its own effect, beside those of the charges."""
+    credit = _cell("0", "-3", None, None, thing="credit")
+    assert _effects(credit) == {"credits": Decimal(-3)}
+    assert _effects(credit, _cell("10", "20", "5", "10")) == {"credits": Decimal(-3), "volume": Decimal(10)}
+    assert _effects(credit, _cell("0", "7", "0", "3")) == {"credits": Decimal(-3), "new": Decimal(7)}
+
+
+def test_what_has_no_unit_is_counted_by_itself() -> None:
+    """Twice the calls of one tool are volume; calls of two tools are not added to one number."""
+    calls = {"unit": None}
+    assert _effects(_cell("10", "20", "5", "10", **calls)) == {"volume": Decimal(10)}
+    effects = _effects(_cell("10", "20", "5", "10", **calls), _cell("1", "2", "100", "200", thing="y", **calls))
+    assert effects == {"volume": Decimal(11)}
 
 
 def test_units_are_never_added() -> None:

@@ -14,7 +14,7 @@ from usage_pipeline_tests.daily_bills import Bills
 from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.played_bills import name_them
 from usage_pipeline_tests.unit.test_cli import assert_one_line, env, run
-from usage_pipeline_tests.world import TODAY, World, last_days
+from usage_pipeline_tests.world import TODAY, World, last_days, rows
 
 NOW = datetime(2026, 11, 20, 15, tzinfo=UTC)
 START = date(2026, 10, 1)
@@ -128,6 +128,21 @@ def test_an_empty_lake_is_no_success(data_dir: Path) -> None:
     """Nothing synced: nothing can be said to hold."""
     with pytest.raises(FixConfig, match=r"nothing to check yet.*usage-pipeline sync"):
         run_checks(played_settings(data_dir), utc_now())
+
+
+def test_readers_find_the_organization_that_is_there(still_world: World, data_dir: Path, tmp_path: Path) -> None:
+    """Without one configured, `explain`, `check` and `publish` take the folder's; a wrong one is named."""
+    settings = still_world.settings(data_dir, USAGE_PIPELINE_ORGANIZATION="acme")
+    still_world.sync(settings, last_days(3), ["costs"])
+    explained = run("explain", "--from", "2026-11-18", "--to", "2026-11-19", cwd=tmp_path, **env(settings))
+    assert (explained.returncode, "In all: " in explained.stdout) == (0, True), explained.stderr
+    checked = run("check", "--json", cwd=tmp_path, **env(settings))
+    assert "|acme|" in json.loads(checked.stdout)["findings"][0]["key"]
+    (data_dir / "budgets.csv").write_text("scope,amount,currency\norganization,5,usd\n", encoding="utf-8")
+    assert run("publish", cwd=tmp_path, **env(settings)).returncode == 0
+    assert rows(settings, "select distinct organization from dims.budgets") == [("acme",)]
+    wrong = run("check", cwd=tmp_path, **env(settings, USAGE_PIPELINE_ORGANIZATION="other"))
+    assert_one_line(wrong, "holds nothing of organization 'other': set USAGE_PIPELINE_ORGANIZATION to acme", 2)
 
 
 def test_the_commands_exit_codes(bills: Bills, tmp_path: Path) -> None:

@@ -53,12 +53,43 @@ def test_sentences_say_it_in_words(bills: Bills) -> None:
     told = sentences(_explain(bills.sync(FIRST, END)))
     assert told[0] == (
         "In all: +$7.80 (from $3.60 to $11.40), because of higher prices (+$4.95), more usage (+$1.65), "
-        "projects that are new (+$1.50) and projects that are gone (-$0.30)."
+        "projects with no cost before (+$1.50) and projects with no cost any more (-$0.30)."
     )
     assert told[1] == (
         "p: +$6.60 (from $3.30 to $9.90), because of higher prices (+$4.95) and more tokens (+$1.65); "
         "most in gpt-5, output (+$6.60)."
     )
+
+
+def test_windows_that_overlap_count_the_shared_days_in_both(bills: Bills) -> None:
+    """Each side is the bill of its own window, also where the windows share days or are the same."""
+    settings = bills.sync(FIRST, END)
+    query = "select sum(amount) from usage.costs where date >= $a and date < $b"
+    shifted = Window.of_days(FIRST + timedelta(days=1), END)
+    for first, second in ((BEFORE, shifted), (shifted, BEFORE), (shifted, shifted), (BEFORE, AFTER)):
+        found = _explain(settings, first, second)
+        for window, amount in ((first, found.in_total.total.before), (second, found.in_total.total.after)):
+            bounds = {"a": window.start.date(), "b": window.end.date()}
+            assert rows(settings, query, bounds) == [(amount,)]
+    assert _explain(settings, shifted, shifted).in_total.total.change == 0
+
+
+def test_a_credit_is_told_as_one_and_is_no_new_project(bills: Bills) -> None:
+    """Money given back is an effect of its own: neither less usage nor somebody who is new."""
+    bills.bill(MIDDLE, "-2", project_id=None, line_item="credit adjustment")
+    bills.bill(MIDDLE, "-1", line_item="credit adjustment")
+    found = _explain(bills.sync(FIRST, END))
+    assert {one.item: one.effects["credits"] for one in found.in_total.items} == {"p": -1, None: -2, "q": 0, "r": 0}
+    told = sentences(found)
+    assert "larger credits (-$3.00)" in told[0]
+    assert "(no project): -$2.00 (from $0.00 to -$2.00), because of larger credits (-$2.00)" in told[2]
+
+
+def test_days_with_an_empty_bill_are_named(bills: Bills) -> None:
+    """A window whose bill is empty makes everything look new: the reader is told why."""
+    settings = bills.sync(FIRST - timedelta(days=1), END)
+    found = _explain(settings, Window.of_days(FIRST - timedelta(days=1), FIRST), Window.of_days(FIRST, MIDDLE))
+    assert "2026-11-01: the bill of these days is empty." in caveats(found)
 
 
 def test_by_model_and_key(bills: Bills) -> None:
