@@ -23,7 +23,7 @@ from usage_pipeline.lake.query import ask, ask_batches
 from usage_pipeline.marts.focus_columns import EXTRA_COLUMNS, VERSIONS, Version, columns_of
 from usage_pipeline.marts.views import focus_view_name
 from usage_pipeline.settings import Settings
-from usage_pipeline.windows import Window, day_runs
+from usage_pipeline.windows import Window, day_runs, utc_now
 
 EXPORTS = "exports"  # folder under the data folder
 
@@ -119,9 +119,12 @@ def _run_text(run: Window) -> str:
 
 
 def _way_out(missing: dict[str, list[Window]]) -> str:
-    runs = [run for found in missing.values() for run in found]
-    first, end = min(run.start for run in runs).date(), max(run.end for run in runs).date()
-    return f"Run `usage-pipeline sync --since {first} --until {end}`, or export what is known with --partial."
+    tomorrow = utc_now().date() + timedelta(days=1)
+    days = [day for found in missing.values() for run in found for day in run.dates() if day < tomorrow]
+    if not days:
+        return "The month is not over: export what is known with --partial."
+    end = max(days) + timedelta(days=1)
+    return f"Run `usage-pipeline sync --since {min(days)} --until {end}`, or export what is known with --partial."
 
 
 def _version(text: str) -> Version:
@@ -132,8 +135,8 @@ def _version(text: str) -> Version:
 
 
 def neutral_sql(text: str) -> str:
-    """SQL of a text cell that no spreadsheet takes for a formula: a ' before = + - @, tab or carriage return."""
-    return f"case when regexp_matches({text}, '^[=+@\\t\\r-]') then '''' || {text} else {text} end"
+    """SQL of a text cell that no spreadsheet takes for a formula: a ' before = + - @, a tab or a line end."""
+    return f"case when regexp_matches({text}, '^[=+@\\t\\r\\n-]') then '''' || {text} else {text} end"
 
 
 def _csv_cell(name: str, kind: str) -> str:

@@ -14,6 +14,8 @@ lines as (
     select
         a.*,
         coalesce(n.name, a.project_id) as project_name,
+        k.name as api_key_name,
+        coalesce(u.name, s.name) as user_name,
         case when a.billed_amount < 0 then 'Credit' else 'Usage' end as category,
         category = 'Usage' and a.quantity is not null and a.quantity_unit is not null as is_counted,
         case a.quantity_unit
@@ -30,6 +32,12 @@ lines as (
     from allocated a
     left join derived.project_names n
         on n.organization = a.organization and n.id = a.project_id and a.date >= n.from_date and a.date < n.until_date
+    left join derived.api_key_names k
+        on k.organization = a.organization and k.id = a.api_key_id and a.date >= k.from_date and a.date < k.until_date
+    left join derived.user_names u
+        on u.organization = a.organization and u.id = a.user_id and a.date >= u.from_date and a.date < u.until_date
+    left join derived.service_account_names s
+        on s.organization = a.organization and s.id = a.user_id and a.date >= s.from_date and a.date < s.until_date
 )
 select
     organization,
@@ -63,13 +71,15 @@ select
     'OpenAI' as "ServiceProviderName",
     'Generative AI' as "ServiceSubcategory",
     line_item as "SkuId",
-    case when line_item is not null then line_meter end as "SkuMeter",
+    case when line_item is not null then coalesce(line_meter, replace(quantity_unit, '_', ' ')) end as "SkuMeter",
     line_item as "SkuPriceId",
     project_id as "SubAccountId",
     project_name as "SubAccountName",
     case when project_id is not null then 'Project' end as "SubAccountType",
     api_key_id as "x_ApiKeyId",
+    api_key_name as "x_ApiKeyName",
     user_id as "x_UserId",
+    user_name as "x_UserName",
     model as "x_Model",
     service_tier as "x_ServiceTier",
     batch as "x_Batch",

@@ -197,7 +197,9 @@ COLUMNS: tuple[FocusColumn, ...] = (
 # Our own columns, after the specification's: what a row of the bill was spread over, and why.
 EXTRA_COLUMNS: dict[str, str] = {
     "x_ApiKeyId": "API key the cost was allocated to.",
+    "x_ApiKeyName": "The API key's name on the day.",
     "x_UserId": "User the cost was allocated to.",
+    "x_UserName": "The user's (or service account's) name on the day.",
     "x_Model": "Model the cost was allocated to.",
     "x_ServiceTier": "Service tier the cost was allocated to.",
     "x_Batch": "Whether the cost was allocated to the Batch API.",

@@ -3,11 +3,14 @@
 Put views that add no row and no number here; what is computed and kept is a mart's file.
 """
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from usage_pipeline.lake.engine import identifier, sql_type
 from usage_pipeline.lake.schemas import MONEY, TIME
 from usage_pipeline.lake.snapshot import Relation
+from usage_pipeline.marts.derived_names import name_relations
 from usage_pipeline.marts.focus_columns import (
     COLUMNS,
     EXTRA_COLUMNS,
@@ -40,8 +43,20 @@ def focus_view_name(version: Version) -> str:
 
 
 def view_relations() -> list[Relation]:
-    """The views the published file has beside the marts; they read the marts, so they come after them."""
-    return [_focus_view(version) for version in VERSIONS]
+    """The views the published file has beside its tables; they read them, so they come after them."""
+    return [*(_focus_view(version) for version in VERSIONS), *map(_names_view, name_relations())]
+
+
+def _names_view(names: Relation) -> Relation:
+    """`dims.project_names` and its like: readers join the name of the day as the marts do."""
+    comments = {
+        "id": "The id usage and costs carry.",
+        "name": "Its name on the days from from_date to before until_date.",
+        "is_deleted": "Whether the last complete list lacked it.",
+        "from_date": "First UTC day on which the name counts.",
+        "until_date": "First UTC day on which it no longer counts.",
+    }
+    return replace(names, schema="dims", column_comments=comments)
 
 
 def _focus_view(version: Version) -> Relation:

@@ -206,6 +206,43 @@ def test_a_unit_nobody_knows_is_kept_and_reported(data_dir: Path) -> None:
     }
 
 
+def test_a_meter_is_what_the_bill_counts_where_the_line_names_none(data_dir: Path) -> None:
+    """A line without a meter of its own is metered in the unit of its quantity; without one, in nothing."""
+    lines = [cost("1", line_item="gpt-image-1", quantity=2, quantity_unit="images"), cost("2", line_item="dall-e-3")]
+    _, settings = billed(data_dir, lines)
+    assert rows(settings, 'select "SkuId", "SkuMeter" from marts.focus_1_4 order by 1') == [
+        ("dall-e-3", None),
+        ("gpt-image-1", "images"),
+    ]
+
+
+def test_keys_and_users_go_by_the_names_they_had_on_the_day(data_dir: Path) -> None:
+    """The x_ columns and marts.cost_by_user have the day's name, of a service account too; dims shows it to joins."""
+    bill = [cost("1", user_id="u", api_key_id="k"), cost("2", user_id="s", api_key_id="k")]
+    _, settings = billed(data_dir, bill, bill)
+    renamed = datetime(2026, 11, 1)  # noqa: DTZ001 - UTC, as stored
+    begin = {"valid_from": datetime(2026, 10, 1)}  # noqa: DTZ001
+    name_them(
+        settings, "users",
+        {"id": "u", "name": "Ann", "email": "ann@x.org", "valid_to": renamed, **begin},
+        {"id": "u", "name": "Ann Lee", "email": "ann@x.org", "valid_from": renamed},
+    )  # fmt: skip
+    name_them(settings, "service_accounts", {"id": "s", "name": "robot", **begin})
+    name_them(settings, "api_keys", {"id": "k", "name": "prod", **begin})
+    refresh(settings)
+    names = 'select "x_UserName", "x_ApiKeyName" from marts.focus_1_4 order by "ChargePeriodStart", "BilledCost"'
+    assert rows(settings, names) == [("Ann", "prod"), ("robot", "prod"), ("Ann Lee", "prod"), ("robot", "prod")]
+    found = rows(settings, "select user_name, user_email, amount from marts.cost_by_user order by date, amount")
+    assert found == [
+        ("Ann", "ann@x.org", 1), ("robot", None, 2), ("Ann Lee", "ann@x.org", 1), ("robot", None, 2),
+    ]  # fmt: skip
+    joined = (
+        "select n.name from marts.cost_allocated a join dims.user_names n on n.organization = a.organization "
+        "and n.id = a.user_id and a.date >= n.from_date and a.date < n.until_date order by a.date"
+    )
+    assert rows(settings, joined) == [("Ann",), ("Ann Lee",)]
+
+
 def test_a_project_goes_by_the_name_it_had_on_the_day(data_dir: Path) -> None:
     """A renamed project has its old name on old days, its first known one before that, and its id without any."""
     _, settings = billed(data_dir, *([cost(str(n), project_id="p"), cost("9", project_id="q")] for n in range(4)))
