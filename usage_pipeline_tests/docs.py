@@ -1,19 +1,32 @@
 """What of the README is derived: run `python -m usage_pipeline_tests.docs` to bring it up to date.
 
-Put rendering of README parts from the package's facts here; checking them is unit/test_docs.py's.
+Put rendering of README parts here: tables from the package's facts, answers from the lived quarter. Checking them is
+unit/test_docs.py's and unit/test_quarter.py's.
 """
 
 import re
+import textwrap
+from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.explain import explain, parse_window, sentences
 from usage_pipeline.lake.engine import sql_type
+from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.schemas import PART, RESTATEMENTS, SYNC_LOG, columns
 from usage_pipeline.lake.snapshot import COVERAGE_COLUMNS
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.settings import Settings
+from usage_pipeline_tests.quarter import live
 
 README = Path(__file__).parents[1] / "README.md"
+_ANSWER = re.compile(r"(```sql\n(.*?)```\n\n```text\n)(.*?)```", re.DOTALL)
+_EXPLAINED = re.compile(
+    r"(```console\n\$ uv run usage-pipeline explain ([^\n]*)\n  \.\.\. [^\n]*\n)(.*?)```", re.DOTALL
+)
+_SENTENCES = 4
 _BLOCK = re.compile(r"(<!-- generated: tables [^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -47,10 +60,44 @@ def _names(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def answered(readme: str, settings: Settings) -> str:
+    """The README with the answers of its money section, queries and `explain`, as this warehouse gives them."""
+    head, title, rest = readme.partition("## The bill, explained\n")
+    section, following, tail = rest.partition("\n## ")
+    section = _ANSWER.sub(lambda match: f"{match[1]}{_answer(match[2], settings)}```", section)
+    section = _EXPLAINED.sub(lambda match: f"{match[1]}{_explained(match[2], settings)}```", section)
+    return head + title + section + following + tail
+
+
+def _answer(query: str, settings: Settings) -> str:
+    with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
+        lines = [list(answer.columns), *([_cell(value) for value in row] for row in answer.rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
+    return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
+
+
+def _explained(command: str, settings: Settings) -> str:
+    """What the command line says: the whole change, then the largest."""
+    options = dict(re.findall(r"--(\w+) (\S+)", command))
+    windows = [parse_window(options[name], f"--{name}") for name in ("from", "to")]
+    told = sentences(explain(settings, windows[0], windows[1], by=options["by"], currency="usd"))
+    return "".join(f"{textwrap.fill(line, 118)}\n" for line in told[:_SENTENCES])
+
+
 def rendered(readme: str) -> str:
     """The README with its generated part made anew."""
     return _BLOCK.sub(lambda match: match[1] + tables_text() + match[2], readme)
 
 
 if __name__ == "__main__":
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        text = answered(rendered(README.read_text(encoding="utf-8")), live(Path(folder)))
+    README.write_text(text, encoding="utf-8")
