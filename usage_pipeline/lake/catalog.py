@@ -17,11 +17,11 @@ _STORAGE_VERSION = "v1.5.0"  # so that clients older than 2.0 open the file
 
 
 def create_views(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) -> None:
-    """Create the schemas and a view per relation on an open connection."""
+    """Create (or replace) a view per relation, and their schemas, on an open connection."""
     for relation in relations:
         name = f"{identifier(relation.schema)}.{identifier(relation.name)}"
         con.execute(f"create schema if not exists {identifier(relation.schema)}")
-        con.execute(f"create view {name} as {relation.sql}")
+        con.execute(f"create or replace view {name} as {relation.sql}")
 
 
 def publish(path: Path, relations: Iterable[Relation]) -> None:

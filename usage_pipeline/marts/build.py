@@ -10,6 +10,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 from deltalake import Schema as DeltaSchema
 
@@ -26,6 +27,7 @@ from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.windows import Window
 
 _ALL = "all"  # the storage partition of a mart of scope whole
+_WANTED = pa.schema([("organization", pa.string()), ("date", pa.date32())])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,28 +44,8 @@ def build_marts(lake: Lake, snapshot: Snapshot, names: Iterable[str] | None = No
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
     """
-    marts = load_marts()
-    wanted = _with_upstream(marts, marts if names is None else names)
-    contents, built = Contents(snapshot), remembered(lake)
-    builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for organization in sorted({*contents.days, *(held for held, _ in built)}):
-        days = contents.days[organization]
-        prints: dict[str, DayPrints] = {}
-        for name in wanted:
-            mart = marts[name]
-            prints[name] = fingerprints(mart, organization, contents, prints)
-            before = built.get((organization, name), {}) if _is_readable(lake, name) else {}
-            changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
-            # Days the lake no longer knows go; the empty fingerprint says that they are gone.
-            changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
-            if changed or (not before and organization in _organizations(lake, name)):
-                computed = sorted(days if mart.is_whole else changed)
-                # Where nothing is remembered, whatever the table holds of the organization goes.
-                rows = _rebuild(lake, snapshot, mart, organization, computed, keeps_others=bool(before))
-                remember(lake, mart, organization, rows, changed)
-                done = builds[name]
-                builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
-    return list(builds.values())
+    with connect() as con:
+        return _build_marts(_Builder(con, lake, snapshot), names)
 
 
 def _is_readable(lake: Lake, name: str) -> bool:
@@ -90,56 +72,83 @@ def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]
     return [name for name in marts if name in wanted]
 
 
-def _rebuild(
-    lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days: list[date], *, keeps_others: bool
-) -> int:
-    """Compute the days and replace them (or all of the organization's) in the mart; returns their number of rows."""
-    rows = _compute(lake, snapshot, mart, organization, days)
-    table = lake.mart(mart.name, rows.schema)
-    at = table.create()
-    if at.schema() != DeltaSchema.from_arrow(rows.schema):
-        table.overwrite(rows.schema.empty_table())  # the query has other columns now, so every day is new anyway
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Computes marts over one snapshot, on one connection: what its files' footers say is read once."""
+
+    con: duckdb.DuckDBPyConnection
+    lake: Lake
+    snapshot: Snapshot
+
+    def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
+        """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
+        rows = self._compute(mart, organization, days)
+        table = self.lake.mart(mart.name, rows.schema)
         at = table.create()
-    table.replace(
-        at,
-        rows,
-        organization=organization,
-        days=days if keeps_others and not mart.is_whole else None,
-        parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
-        note={"mart": mart.name, "days": len(days)},
-    )
-    return int(rows.num_rows)
+        if at.schema() != DeltaSchema.from_arrow(rows.schema):
+            table.overwrite(rows.schema.empty_table())  # the query has other columns now, so every day is new anyway
+            at = table.create()
+        table.replace(
+            at,
+            rows,
+            organization=organization,
+            days=days if keeps_others and not mart.is_whole else None,
+            parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
+            note={"mart": mart.name, "days": len(days)},
+        )
+        return int(rows.num_rows)
 
-
-def _compute(lake: Lake, snapshot: Snapshot, mart: Mart, organization: str, days: Collection[date]) -> pa.Table:
-    """Run the mart's query over the given days only."""
-    wanted = pa.table(
-        {"organization": pa.array([organization] * len(days), pa.string()), "date": pa.array(sorted(days), pa.date32())}
-    )
-    parts = {(organization, part) for part in (*storage_parts(days), _ALL)}
-    part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
-    with connect() as con:
-        con.register("wanted", wanted)
+    def _compute(self, mart: Mart, organization: str, days: Collection[date]) -> pa.Table:
+        """Run the mart's query over the given days only."""
+        wanted = {"organization": pa.array([organization] * len(days), pa.string()), "date": pa.array(sorted(days))}
+        parts = {(organization, part) for part in (*storage_parts(days), _ALL)}
+        part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
+        self.con.register("wanted", pa.table(wanted).cast(_WANTED))
         # Only what the query stands on: binding a view means opening its files.
-        create_views(con, snapshot.usage_relations(organization, days, mart.endpoints))
-        create_views(con, snapshot.dim_relations(mart.dims))
+        create_views(self.con, self.snapshot.usage_relations(organization, days, mart.endpoints))
+        create_views(self.con, self.snapshot.dim_relations(mart.dims))
         if mart.needs_billed_days:
-            billed = snapshot.billed_days()
-            create_views(con, [replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")])
-        create_views(con, [_reduced(lake, name, parts) for name in mart.marts])
-        create_views(con, mart.derived)
+            billed = self.snapshot.billed_days()
+            billed = replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")
+            create_views(self.con, [billed])
+        create_views(self.con, [self._reduced(name, parts) for name in mart.marts])
+        create_views(self.con, mart.derived)
         order = ", ".join(identifier(column) for column in mart.grain)
         query = f"select *, {part} as {PART} from ({mart.sql}) order by {order}"  # noqa: S608 - own text
-        computed: pa.Table = con.sql(query).to_arrow_table()
-    return computed
+        computed: pa.Table = self.con.sql(query).to_arrow_table()
+        return computed
+
+    def _reduced(self, name: str, parts: Collection[tuple[str, str]]) -> Relation:
+        """Another mart's rows of the wanted days, or of the organization where it is of scope whole."""
+        scan = pin_mart(self.lake, name).scan(parts, leave_out=[PART])
+        key = "organization" if load_marts()[name].is_whole else "organization, date"
+        sql = f"select * from ({scan}) semi join wanted using ({key})"  # noqa: S608 - own file list
+        return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
-def _reduced(lake: Lake, name: str, parts: Collection[tuple[str, str]]) -> Relation:
-    """Another mart's rows of the wanted days, or of the organization where it is of scope whole."""
-    scan = pin_mart(lake, name).scan(parts, leave_out=[PART])
-    key = "organization" if load_marts()[name].is_whole else "organization, date"
-    sql = f"select * from ({scan}) semi join wanted using ({key})"  # noqa: S608 - own file list
-    return Relation(schema="marts", name=name, sql=sql, comment="")
+def _build_marts(builder: _Builder, names: Iterable[str] | None) -> list[MartBuild]:
+    lake, marts = builder.lake, load_marts()
+    wanted = _with_upstream(marts, marts if names is None else names)
+    contents, built = Contents(builder.snapshot), remembered(lake)
+    builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
+    for organization in sorted({*contents.days, *(held for held, _ in built)}):
+        days = contents.days[organization]
+        prints: dict[str, DayPrints] = {}
+        for name in wanted:
+            mart = marts[name]
+            prints[name] = fingerprints(mart, organization, contents, prints)
+            before = built.get((organization, name), {}) if _is_readable(lake, name) else {}
+            changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
+            # Days the lake no longer knows go; the empty fingerprint says that they are gone.
+            changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
+            if changed or (not before and organization in _organizations(lake, name)):
+                computed = sorted(days if mart.is_whole else changed)
+                # Where nothing is remembered, whatever the table holds of the organization goes.
+                rows = builder.rebuild(mart, organization, computed, keeps_others=bool(before))
+                remember(lake, mart, organization, rows, changed)
+                done = builds[name]
+                builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
+    return list(builds.values())
 
 
 def pin_mart(lake: Lake, name: str) -> Pinned:
