@@ -27,16 +27,13 @@ window version as (partition by organization, id order by valid_from)
 
 def name_relations() -> list[Relation]:
     """One view per list of names."""
-    return [
-        Relation(
-            schema="derived", name=_view(names), sql=_sql(names), comment=f"Names in {names.label}, one per id and day."
-        )
-        for names in NAME_LISTS.values()
-    ]
+    return [names_relation(names) for names in NAME_LISTS.values()]
 
 
-def _view(names: NameList) -> str:
-    return f"{names.singular}_names"
+def names_relation(names: NameList) -> Relation:
+    """The view over one list's table."""
+    comment = f"Names in {names.label}, one per id and day."
+    return Relation(schema="derived", name=f"{names.singular}_names", sql=_sql(names), comment=comment)
 
 
 def _sql(names: NameList) -> str:

@@ -15,6 +15,7 @@ from usage_pipeline.lake.ledger import naive
 from usage_pipeline.lake.schemas import MART_LOG
 from usage_pipeline.lake.snapshot import Snapshot
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.dim_contents import DimContents
 from usage_pipeline.marts.registry import Mart
 from usage_pipeline.windows import utc_now
 
@@ -32,10 +33,10 @@ DayPrints = dict[date, str]
 
 
 class Contents:
-    """What a snapshot's days hold: per organization, day and endpoint a content hash, and a hash per dimension."""
+    """What a snapshot's days hold: per organization, day and endpoint a content hash, and what dimensions say."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.dims = snapshot.dim_hashes()
+        self.dims = DimContents(snapshot)
         self.billed: dict[str, list[str]] = defaultdict(list)
         with session() as con:
             closed = con.sql(snapshot.billed_days().sql).order("date").fetchall()
@@ -55,7 +56,9 @@ def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Ma
         contents: what there is to read.
         upstream: fingerprints of the marts it reads, by name.
     """
-    fixed = [mart.sql_hash, *(f"{name}={contents.dims[name]}" for name in sorted(mart.dims))]
+    fixed = [mart.sql_hash]
+    if mart.is_whole:
+        fixed += [f"{name}={contents.dims.whole[name]}" for name in sorted(mart.dims)]
     fixed += [f"{name}={upstream[name][WHOLE]}" for name in sorted(mart.marts) if WHOLE in upstream[name]]
     if mart.needs_billed_days:
         fixed.append(f"billed_days={_hash(contents.billed[organization])}")
@@ -63,6 +66,8 @@ def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Ma
     for day, held in contents.days[organization].items():
         parts = [f"{name}={held[name]}" for name in sorted(mart.endpoints) if name in held]
         parts += [f"{name}={upstream[name][day]}" for name in sorted(mart.marts) if day in upstream[name]]
+        if parts and not mart.is_whole:
+            parts += [f"{name}={contents.dims.on(name, organization, day)}" for name in sorted(mart.dims)]
         if parts:
             found[day] = _hash([*fixed, *parts])
     if not mart.is_whole:

@@ -1,5 +1,6 @@
 """FOCUS: the bill in the specification's columns, exact, in both versions, and its rules as checks of our own."""
 
+import shutil
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -241,6 +242,29 @@ def test_keys_and_users_go_by_the_names_they_had_on_the_day(data_dir: Path) -> N
         "and n.id = a.user_id and a.date >= n.from_date and a.date < n.until_date order by a.date"
     )
     assert rows(settings, joined) == [("Ann",), ("Ann Lee",)]
+
+
+def test_a_name_recomputes_the_days_it_touches_and_no_others(data_dir: Path) -> None:
+    """A key made on the last day asks for that day alone, a rename for the days since; either equals a full build."""
+    _, settings = billed(data_dir, *([cost(str(n), project_id="p", api_key_id="k")] for n in range(4)))
+    days = [FIRST + timedelta(days=number) for number in range(4)]
+    begun, renamed, last = (datetime(day.year, day.month, day.day) for day in (days[0], days[1], days[3]))  # noqa: DTZ001
+    old = {"id": "k", "name": "old", "created_at": begun, "valid_from": begun}
+    new = {"id": "other", "name": "new", "created_at": last, "valid_from": last}
+    steps = [
+        ([old], days),
+        ([old, new], days[3:]),
+        ([{**old, "valid_to": renamed}, {**old, "name": "renamed", "valid_from": renamed}, new], days[1:]),
+    ]
+    for versions, touched in steps:
+        name_them(settings, "api_keys", *versions)
+        built = {build.mart: list(build.days) for build in refresh(settings).builds if build.days}
+        assert built == {"cost_by_key": touched, "cost_by_team": touched, "focus": touched}
+    held = everything(settings, ["marts"])
+    for table in ("marts", "meta/mart_log"):
+        shutil.rmtree(settings.lake_dir / table)
+    refresh(settings)
+    assert everything(settings, ["marts"]) == held
 
 
 def test_a_project_goes_by_the_name_it_had_on_the_day(data_dir: Path) -> None:

@@ -129,6 +129,8 @@ def test_changed_tags_recompute_what_they_touch_and_equal_a_full_build(data_dir:
     tag(fresh, *lines)
     assert everything(settings) == everything(fresh)
     assert teams(settings) == {"User": Decimal(0), "After": Decimal(11)}
+    (settings.data_dir / "tags.csv").write_text("\n".join([HEADER, *lines, "project,none,X,,2026-11-02,"]) + "\n")
+    assert {name: days for name, days in _built(settings).items() if days} == {"cost_by_team": (date(2026, 11, 2),)}
     (settings.data_dir / "tags.csv").unlink()
     assert {name for name, days in _built(settings).items() if days} == {"cost_by_team"}
     assert set(teams(settings)) == {"untagged"}

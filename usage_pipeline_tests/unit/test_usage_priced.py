@@ -307,8 +307,8 @@ def test_an_unknown_model_is_listed_with_its_days_and_quantity(data_dir: Path) -
     assert rows(settings, "select sum(estimated_cost) from marts.usage_priced") == [(Decimal(12),)]
 
 
-def test_a_price_change_recomputes_all_days_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
-    """Days already built take the new price, and the result is that of a warehouse built with it from the start."""
+def test_a_price_change_recomputes_the_days_it_holds_on_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
+    """A day already built takes the new price, and the result is that of a warehouse built with it from the start."""
     service, settings, fresh = Played(NOW), played_settings(data_dir), played_settings(tmp_path / "fresh")
     for day in range(3):
         _put(service, day)
@@ -321,7 +321,7 @@ def test_a_price_change_recomputes_all_days_and_equals_a_full_build(data_dir: Pa
         folder.mkdir(exist_ok=True)
         (folder / "prices.csv").write_text(text)
     built = {build.mart: len(build.days) for build in refresh(settings).builds}
-    assert built["usage_priced"] == 3
+    assert built["usage_priced"] == 1
     assert built["usage_daily"] == 0
     assert [row[1] for row in rows(settings, costs)] == [Decimal("2.5"), Decimal(9), Decimal("2.5")]
     service.sync(fresh, window, "completions")
