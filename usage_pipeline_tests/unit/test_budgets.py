@@ -121,6 +121,67 @@ def test_short_history_has_no_interval(data_dir: Path) -> None:
     assert (found["low"], found["high"], found["error"]) == (None, None, None)
 
 
+# Flat 10 a day from September on: 300 in November, 190 of it by the 19th.
+_ODD = [
+    pytest.param(date(2026, 10, 25), "-500", "credit adjustment", "300", id="credit last month"),
+    pytest.param(date(2026, 11, 10), "-500", "credit adjustment", "-200", id="credit this month"),
+    pytest.param(date(2026, 11, 10), "-500", "gpt-5, input", "-200", id="negative amount of an ordinary line"),
+    pytest.param(date(2026, 11, 18), "1000", "gpt-5, output", "1300", id="one odd day"),
+    pytest.param(date(2026, 11, 18), "1000", "gpt-4o-2024-08-06 training", "1300", id="training"),
+]
+
+
+@pytest.mark.parametrize(("day", "amount", "line", "truth"), _ODD)
+def test_what_comes_once_is_not_forecast(data_dir: Path, day: date, amount: str, line: str, truth: str) -> None:
+    """A credit, a training or one odd day counts in month to date and changes no other day's forecast."""
+    bills = Bills(data_dir, TODAY)
+    bills.bill_days(START, TODAY, 10)
+    bills.bill(day, amount, line_item=line)
+    bills.budget("organization,,,195,usd", "project,p,,299.99,usd")
+    bills.sync(START, TOMORROW)
+    for scope in ("organization", "project"):
+        found = _status(bills, scope)
+        assert found["forecast"] == Decimal(truth)
+        assert found["forecast"] >= found["spent"]
+        assert found["low"] <= found["forecast"] <= found["high"]
+    assert _status(bills)["status"] == {"300": "at_risk", "1300": "breached", "-200": "ok"}[truth]
+    assert _status(bills, "project")["status"] == {"300": "at_risk", "1300": "breached", "-200": "ok"}[truth]
+    assert (_status(bills)["error"] > 0) == (line == "gpt-5, output"), "the backtest is of what is forecast"
+
+
+def test_a_bill_of_a_few_days_is_forecast_without_its_dearest(data_dir: Path) -> None:
+    """Where most days cost nothing weekdays tell nothing: the mean, which one dear day alone does not move."""
+    bills = Bills(data_dir, TODAY)
+    bills.bill(START, 1)
+    for day in days(START, TODAY):
+        if day.day % 9 == 0:
+            bills.bill(day, 40)
+    bills.bill(date(2026, 11, 17), 5000)
+    bills.sync(START, TOMORROW)
+    found = _status(bills)
+    assert round(found["forecast"], 6) == found["spent"] + round(Decimal(40 * 3) / 27 * 11, 6)
+
+
+def test_what_ended_is_not_forecast(data_dir: Path) -> None:
+    """After three weeks without any cost nothing is to come."""
+    bills = Bills(data_dir, TODAY)
+    bills.bill_days(START, TODAY - timedelta(days=21), 10)
+    bills.sync(START, TOMORROW)
+    assert _status(bills)["forecast"] == _status(bills)["spent"] == 0
+
+
+def test_a_new_project_is_forecast_from_its_first_cost(bills: Bills) -> None:
+    """A credit before the first usage is no history: days before the first cost do not count as free."""
+    bills.bill(date(2026, 10, 1), -5, project_id="new", line_item="credit")
+    bills.bill_days(date(2026, 11, 10), TODAY, 6, project_id="new")
+    bills.sync(START, TOMORROW)
+    ((spent, forecast),) = rows(
+        bills.settings,
+        "select month_to_date, forecast from marts.budget_status where project_id = 'new' and month = '2026-11-01'",
+    )
+    assert (spent, forecast) == (60, 60 + 6 * 11)
+
+
 def test_credits_and_currencies_stay_apart(data_dir: Path) -> None:
     """A credit to nobody's project counts in the organization's total alone; each currency has its own rows."""
     bills = Bills(data_dir, TODAY)
