@@ -11,6 +11,8 @@
 --   8 times what is expected or more, and twice the most of those 56 days; or an eighth or less, and half the least
 --   (is_order_of_magnitude: a changed unit or currency looks so); with at least 14 days, and expected above zero.
 -- drivers: the three line items (of a model: projects) that differ most from their mean of the 28 days before.
+-- DuckDB divides decimals, and takes medians between two, as binary floats: quotients here are of whole numbers, of which
+-- 10^10 are one, and a median is half the sum of the lower and upper middle element.
 with closed as materialized (
     select organization, date from meta.billed_days
 ),
@@ -54,17 +56,22 @@ history as materialized (
         and h.key is not distinct from d.key and h.date >= d.date - 56 and h.date < d.date
 ),
 usual as (
-    select id, weekday, is_same, median(amount) as usual, count(*) as days from history group by all
+    select
+        id, weekday, is_same, count(*) as days,
+        ((quantile_disc(amount, 0.5) - quantile_disc(-amount, 0.5)) * 0.5)::decimal(38, 20) as usual
+    from history
+    group by all
 ),
 judged as (
     select
         h.id,
         count(*) as days,
-        median(h.amount) as overall,
+        ((quantile_disc(h.amount, 0.5) - quantile_disc(-h.amount, 0.5)) * 0.5)::decimal(38, 20) as overall,
         min(h.amount) as least,
         max(h.amount) as most,
         any_value(u.usual) filter (u.is_same and u.days >= 3) as of_weekday,
-        median(abs(h.amount - u.usual)) as deviation
+        ((quantile_disc(abs(h.amount - u.usual), 0.5) - quantile_disc(-abs(h.amount - u.usual), 0.5)) * 0.5)
+            ::decimal(38, 20) as deviation
     from history h
     join usual u on u.id = h.id and u.weekday = h.weekday
     group by h.id
@@ -77,8 +84,8 @@ scored as (
         j.most,
         coalesce(j.of_weekday, j.overall) as expected,
         greatest(
-            1.4826 * j.deviation::decimal(24, 8), 0.1 * abs(coalesce(j.of_weekday, j.overall))::decimal(24, 8), 0.01
-        )::double as spread
+            1.4826 * j.deviation::decimal(32, 12), 0.1 * abs(coalesce(j.of_weekday, j.overall))::decimal(32, 12), 0.01
+        ) as spread
     from daily d
     join judged j using (id)
 ),
@@ -86,7 +93,8 @@ flagged as (
     select
         *,
         amount - expected as difference,
-        try_cast((amount - expected)::double / spread as decimal(24, 8)) as robust_z,
+        (((amount - expected)::decimal(38, 10) * 10000000000)::hugeint * 10000000000
+            // (spread::decimal(38, 10) * 10000000000)::hugeint)::decimal(38, 0) * 0.0000000001 as robust_z,
         expected > 0 and history_days >= 14 and (
             (amount >= 8 * expected and amount > 2 * most) or (8 * amount <= expected and 2 * amount < least)
         ) as is_order_of_magnitude
@@ -103,7 +111,8 @@ behind as (
     select
         f.id, p.part,
         coalesce(sum(p.amount) filter (p.date = f.date), 0)::decimal(38, 10)
-            - (coalesce(sum(p.amount) filter (p.date < f.date), 0)::double / least(f.history_days, 28))::decimal(24, 10)
+            - ((coalesce(sum(p.amount) filter (p.date < f.date), 0)::decimal(38, 10) * 10000000000)::hugeint
+                // least(f.history_days, 28))::decimal(38, 0) * 0.0000000001
             as difference
     from found f
     join keyed p
@@ -112,7 +121,12 @@ behind as (
     group by f.id, f.history_days, p.part
 ),
 drivers as (
-    select id, string_agg(part || ' ' || printf('%+.2f', difference::double), '; ' order by abs(difference) desc, part) as drivers
+    select
+        id,
+        string_agg(
+            part || case when difference < 0 then ' -' else ' +' end || abs(difference)::decimal(38, 2),
+            '; ' order by abs(difference) desc, part
+        ) as drivers
     from (select * from behind qualify row_number() over (partition by id order by abs(difference) desc, part) <= 3)
     group by id
 )

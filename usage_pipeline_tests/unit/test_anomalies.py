@@ -112,6 +112,21 @@ def test_a_constant_bill_allows_some_change(data_dir: Path) -> None:
     assert [row[0] for row in _anomalies(bills)] == ["model", "project", "total"]
 
 
+@pytest.mark.parametrize("low", ["2.61", "2.610000000000000001"])
+def test_what_is_expected_is_exact(data_dir: Path, low: str) -> None:
+    """Between two middle days the median is half their sum, to the last of 18 digits, not the nearest binary float."""
+    bills, high = Bills(data_dir, TODAY), "4.0039372875"
+    for number, day in enumerate(days(LAST - timedelta(days=56), LAST)):
+        bills.bill(day, low if number // 7 % 2 else high)
+    bills.bill(LAST, "33.000000000000000003")
+    _anomalies(bills)
+    expected = (Decimal(low) + Decimal(high)) / 2
+    found = rows(
+        bills.settings, "select distinct amount, expected, drivers from marts.anomalies where dimension = 'total'"
+    )
+    assert found == [(Decimal("33.000000000000000003"), expected, "gpt-5, output +29.69")]
+
+
 def test_the_open_day_is_not_judged(bills: Bills) -> None:
     """Today's bill is still coming in: that it is small is nothing."""
     bills.bill(LAST, "53", quantity=1)

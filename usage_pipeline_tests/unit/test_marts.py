@@ -1,5 +1,6 @@
 """Marts: right, incremental, unique in their grain, exact in their types."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import build_marts, mart_schema
+from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
@@ -39,6 +41,27 @@ def test_no_mart_holds_a_binary_float(name: str) -> None:
     """Columns are text, dates, whole numbers, booleans or decimals; never a float near money."""
     kinds = {str(kind) for kind in mart_schema(name).types}
     assert kinds <= {"string", "date32[day]", "timestamp[us]", "int64", "bool", "decimal128(38, 20)"}
+
+
+_FLOATS = re.compile(
+    r"::\s*(double|float|real)|\bas\s+(double|float|real)\b|\b(median|avg|mean|quantile_cont|stddev\w*)\s*\(| / "
+    r"|%[-+.\d]*[efg]",
+    re.IGNORECASE,
+)
+_TEXTS = {
+    **{name: mart.sql for name, mart in load_marts().items()},
+    **{one.name: one.sql for one in derived_relations()},
+}
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+def test_no_query_computes_with_binary_floats(name: str) -> None:
+    """Neither by name, nor by what DuckDB does through one in silence: medians between two, means, decimals divided."""
+    found = _FLOATS.search(re.sub(r"--.*|'[^'%]*'", "", _TEXTS[name]))
+    assert found is None, (
+        f"{name}: {found[0].strip()!r} computes with binary floats, and money is exact. Divide whole numbers (//); the "
+        "median is half of quantile_disc(x, 0.5) - quantile_disc(-x, 0.5). budget_status.sql does both."
+    )
 
 
 def test_every_mart_is_unique_in_its_grain_and_equals_a_recompute(settings: World, still_world: World) -> None:
