@@ -20,7 +20,7 @@ _LISTED = 50
 _CHECKS: dict[str, tuple[str, str, Callable[[Lake, str], list[Finding]]]] = {
     "budget": (
         "budget_status",
-        "No budget of this month is breached, nor at risk by the forecast.",
+        "No budget of this month is breached, at risk by the forecast, or for what nothing is billed to.",
         budget_findings,
     ),
     "anomaly": ("anomalies", "The last closed day costs what its weekday usually does.", anomaly_findings),

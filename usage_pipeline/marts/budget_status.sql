@@ -15,7 +15,8 @@
 -- backtest_error: mean absolute percentage error of the same method over up to 8 weeks of what recurs, each forecast from
 -- the day before it (14 days of history or more). forecast_low, forecast_high: the 10 % and 90 % quantiles of those
 -- weeks' actual to forecast, on what is still to come; null with fewer than 4 such weeks.
--- status: breached (more is spent than budgeted), at_risk (the forecast is above the budget), ok, no_budget.
+-- status: breached (more is spent than budgeted), at_risk (the forecast is above the budget), ok, no_budget; no_cost: a
+-- budget to which nothing was billed on any closed day, as where its project or currency is mistyped.
 -- DuckDB divides decimals, and takes medians between two, as binary floats: quotients here are of whole numbers, of which
 -- 10^10 are one (_e10; what is smaller is cut off), and a median is half the sum of the lower and upper middle element.
 with closed as (
@@ -161,7 +162,8 @@ months as (
 ),
 to_date as (
     select
-        k.key, k.organization, k.scope, k.project_id, k.currency, m.month, m.this_month, m.as_of, m.closed_days,
+        k.key, k.organization, k.scope, k.project_id, k.currency, k.first_date is not null as has_cost, m.month,
+        m.this_month, m.as_of, m.closed_days,
         coalesce(sum(d.amount), 0)::decimal(38, 20) as month_to_date,
         (month_to_date::decimal(38, 10) * 10000000000)::hugeint as month_to_date_e10
     from keys k
@@ -228,6 +230,7 @@ select
         * 0.0000000001)::decimal(38, 20) as share_used,
     case
         when budget is null then 'no_budget'
+        when not has_cost then 'no_cost'
         when month_to_date > budget then 'breached'
         when month_to_date + to_come > budget then 'at_risk'
         else 'ok'

@@ -17,7 +17,8 @@ from usage_pipeline.marts.labels import labelled, last_names
 _NOW = "organization = $organization and month = date_trunc('month', as_of)"
 _BUDGETS = """
 select scope, project_id, strftime(month, '%Y-%m'), currency, budget, month_to_date, forecast, status, as_of
-from ({budgets}) where {now} and status in ('breached', 'at_risk') order by status desc, scope, project_id, currency
+from ({budgets}) where {now} and status in ('breached', 'at_risk', 'no_cost')
+order by status desc, scope, project_id, currency
 """
 _ANOMALIES = """
 select dimension, key, date, currency, amount, expected, direction, is_order_of_magnitude, drivers
@@ -38,7 +39,7 @@ class Finding:
 
 
 def budget_findings(lake: Lake, organization: str) -> list[Finding]:
-    """Budgets of the current month (that of the last closed day) that are breached (error) or at risk (warning)."""
+    """Budgets of the current month (of the last closed day): breached is an error, at risk and no cost are warnings."""
     projects = last_names(lake, organization, "project")
     return [_budget(organization, projects, *row) for row in _ask(lake, _BUDGETS, organization)]
 
@@ -63,22 +64,30 @@ def _budget(
 ) -> Finding:
     currency, budget, spent, forecast, status, as_of = row
     who = "the organization" if scope == "organization" else f"project {labelled(project, 'project', projects)}"
-    way_out = (
+    explain = (
         f"See where it goes (`usage-pipeline explain --from {_month_before(as_of)} --to {month}`), "
         "then spend less or raise the budget in budgets.csv."
     )
     if status == "breached":
-        said = f"{who} has spent {_money(spent, currency)} of {_money(budget, currency)} for {month} by {as_of}"
+        said = (
+            f"{who} has spent {_money(spent, currency)} of {_money(budget, currency)} for {month} by {as_of}. {explain}"
+        )
+    elif status == "no_cost":
+        said = (
+            f"nothing was ever billed to {who} in {currency.upper()}, so {_money(budget, currency)} for {month} cannot "
+            "be breached. Look for its line in budgets.csv: is the project_id one of dims.projects, and the currency "
+            "that of the bill?"
+        )
     else:
         said = (
             f"{who} will spend {_money(forecast, currency)} of {_money(budget, currency)} for {month}; "
-            f"{_money(spent, currency)} by {as_of}"
+            f"{_money(spent, currency)} by {as_of}. {explain}"
         )
     return Finding(
         check="budget",
         is_error=status == "breached",
         key=f"budget|{organization}|{month}|{project or ''}|{currency}|{status}",
-        message=f"Budget {status.replace('_', ' ')}: {said}. {way_out}",
+        message=f"Budget {status.replace('_', ' ')}: {said}",
     )
 
 

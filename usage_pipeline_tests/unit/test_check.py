@@ -45,6 +45,23 @@ def test_a_breached_budget_is_an_error_with_a_way_out(bills: Bills) -> None:
     assert "will spend 300.00 USD of 250.00 USD" in found[1].message
 
 
+def test_a_mistyped_budget_is_a_warning(bills: Bills) -> None:
+    """A budget of a project or currency nothing was ever billed to names itself and what to look at."""
+    bills.bill(START, 1, currency="gbp")
+    bills.budget("project,proj_nonexistent,,80,usd", "organization,,,5.00,eur", "project,p,,0,gbp")
+    settings = bills.sync(START, TODAY)
+    found = _of(run_checks(settings, NOW), "budget")
+    assert [(one.is_error, one.key) for one in found] == [
+        (False, "budget|default|2026-11||eur|no_cost"),
+        (False, "budget|default|2026-11|proj_nonexistent|usd|no_cost"),
+    ]
+    assert "nothing was ever billed to the organization in EUR, so 5.00 EUR for 2026-11" in found[0].message
+    assert "nothing was ever billed to project proj_nonexistent in USD" in found[1].message
+    assert "is the project_id one of dims.projects" in found[1].message
+    statuses = "select currency, status from marts.budget_status where budget is not null and month = '2026-11-01'"
+    assert set(rows(settings, statuses)) == {("eur", "no_cost"), ("usd", "no_cost"), ("gbp", "ok")}
+
+
 def test_a_budget_written_since_the_last_sync_counts(bills: Bills) -> None:
     """The file is read by the check itself."""
     settings = bills.sync(START, TODAY)
