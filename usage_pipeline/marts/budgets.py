@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from usage_pipeline.lake.dims import BUDGETS, read_dim, replace_dim
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.user_files import read_user_csv, wrong_line
+from usage_pipeline.marts.user_files import Currency, read_user_csv, wrong_line
 
 BUDGETS_FILE = "budgets.csv"
 _EXAMPLE = "scope,project_id,month,amount,currency / project,proj_abc,2026-11,250.00,usd"
@@ -31,7 +31,7 @@ class Budget(BaseModel):
     project_id: str | None = None
     month: date | None = None
     amount: Decimal = Field(ge=0, lt=10**15, decimal_places=12)
-    currency: str = Field(pattern=r"^[a-z]{3}$")
+    currency: Currency
 
     @field_validator("month", mode="before")
     @classmethod
@@ -39,11 +39,6 @@ class Budget(BaseModel):
         if not isinstance(value, str) or not _MONTH.fullmatch(value.strip()):
             raise ValueError("write a month as YYYY-MM, or leave it empty for every month")
         return f"{value.strip()}-01"
-
-    @field_validator("currency", mode="before")
-    @classmethod
-    def _lower(cls, value: Any) -> Any:
-        return value.strip().lower() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _project_where_it_belongs(self) -> Self:

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from usage_pipeline.lake.dims import PRICES
 from usage_pipeline.marts.derived_meters import TOKEN_METERS, known_meters
-from usage_pipeline.marts.user_files import read_user_csv, wrong_line
+from usage_pipeline.marts.user_files import Currency, read_user_csv, wrong_line
 
 PRICES_FILE = "prices.csv"
 SOURCE = "override"
 _EXAMPLE = "model,meter,valid_from,price / gpt-4o*,input,2026-01-01,1.25"
 _PER_TOKENS = 1_000_000
-_CURRENCY = re.compile("[a-z]{3}")
+_TIER = re.compile("[a-z][a-z0-9_-]*")
 
 
 class Override(BaseModel):
@@ -38,7 +38,7 @@ class Override(BaseModel):
     # Bounds that keep quantity x price inside DuckDB's whole numbers, far above any price.
     price: Annotated[Decimal, Field(ge=0, le=100_000, decimal_places=12, allow_inf_nan=False)]
     per: Annotated[int, Field(ge=1, le=10**12)] | None = None
-    currency: str = "usd"
+    currency: Currency = "usd"
 
     @field_validator("model")
     @classmethod
@@ -54,12 +54,13 @@ class Override(BaseModel):
             raise ValueError(f"not a meter: use one of {', '.join(known_meters())}")
         return value
 
-    @field_validator("currency")
+    @field_validator("service_tier")
     @classmethod
-    def _check_currency(cls, value: str) -> str:
-        if not _CURRENCY.fullmatch(value):
-            raise ValueError("use the three letters of a currency, such as usd")
-        return value
+    def _check_tier(cls, value: str | None) -> str | None:
+        # The endpoint table leaves tiers open, for the service adds some: a known word cannot be told from a new one.
+        if value is not None and not _TIER.fullmatch(value):
+            raise ValueError("a tier is one word, as service_tier in usage.completions: default, flex, priority, ...")
+        return "default" if value == "standard" else value  # two names of one tier, as marts/usage_priced.sql knows
 
     @field_validator("valid_to")
     @classmethod

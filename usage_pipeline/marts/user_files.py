@@ -1,19 +1,31 @@
 """CSV files people write into the data folder: read once, checked line by line against a model.
 
-Put reading and complaining here; what the columns mean is the model of whoever reads.
+Put reading and complaining here, and kinds of cells several files have; what the columns mean is the model of whoever
+reads.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from usage_pipeline.errors import FixConfig
 
 Row = TypeVar("Row", bound=BaseModel)
+
+
+def _currency(value: str) -> str:
+    lowered = value.strip().lower()
+    if not re.fullmatch("[a-z]{3}", lowered):
+        raise ValueError("use the three letters of a currency, such as usd")
+    return lowered
+
+
+Currency = Annotated[str, AfterValidator(_currency)]  # in lower case, as the service writes it
 
 
 def read_user_csv(path: Path, model: type[Row], *, example: str) -> list[tuple[int, Row]]:

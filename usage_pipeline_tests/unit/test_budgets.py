@@ -209,7 +209,7 @@ def test_credits_and_currencies_stay_apart(data_dir: Path) -> None:
         ("project,p,,-1,usd", "column amount"),
         ("project,p,,1e,usd", "column amount"),
         ("project,p,,nan,usd", "column amount"),
-        ("project,p,,1,dollars", "column currency"),
+        ("project,p,,1,dollars", "column currency: 'dollars': use the three letters of a currency, such as usd"),
         ("project,p,1", "line 2: 3 cells where the first line names 5"),
         ("project,p,,1,usd\n\nproject,p,,2,USD", "line 4, column project_id: repeats line 2"),
         ('project,"p', "not CSV text"),

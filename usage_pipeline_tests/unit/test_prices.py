@@ -157,6 +157,8 @@ def test_no_file_and_an_empty_table_are_no_overrides(tmp_path: Path) -> None:
         ("model,meter,price\ngpt-*-mini,input,1\n", r"line 2, column model: 'gpt-\*-mini': a \* may stand only at"),
         ("model,meter,batch,price\nm,input,maybe,1\n", "line 2, column batch: 'maybe': .*boolean"),
         ("model,meter,price,per\nm,input,1,0\n", "line 2, column per: '0'"),
+        ("model,meter,service_tier,price\nm,input,flex tier,1\n", "service_tier: 'flex tier': a tier is one word"),
+        ("model,meter,service_tier,price\nm,input,flex|scale,1\n", "column service_tier: .* default, flex, priority"),
         ("model,meter,price,currency\nm,input,1,$\n", r"line 2, column currency: '\$': use the three letters"),
         ("model,meter,valid_from,price\nm,input,01.02.2026,1\n", "line 2, column valid_from: '01.02.2026'"),
         ("model,meter,valid_from,valid_to,price\nm,input,2026-02-01,2026-02-01,1\n", "valid_to: .*must come after"),
@@ -183,6 +185,12 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(FixConfig, match="cannot be read"):
         read_overrides(path)
+
+
+def test_a_tier_may_be_new_and_standard_is_default(tmp_path: Path) -> None:
+    """The service adds tiers, so any word is one; what it calls standard is the default tier, as in usage."""
+    path = _write(tmp_path, "model,meter,service_tier,price\nm,input,Standard,1\nm,input,scale,2\nm,input,,3\n")
+    assert read_overrides(path)["service_tier"].to_pylist() == ["default", "scale", None]
 
 
 def test_prices_that_follow_each_other_do_not_overlap(tmp_path: Path) -> None:
