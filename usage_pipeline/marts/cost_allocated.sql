@@ -2,7 +2,7 @@
 -- grain: organization, date, project_id, line_item, billed_api_key_id, billed_user_id, currency, user_id, api_key_id, model, batch, service_tier
 -- scope: day
 with
-billed as (
+billed as materialized (  -- bill: which row it is, the same wherever it is read
     select
         *,
         row_number() over () as bill,
@@ -69,19 +69,19 @@ pools as (  -- the usage of each line; its cost is known where all of it is pric
         and t.project_id is not distinct from u.project_id and t.model is not distinct from u.model
     group by all
 ),
-matched as (  -- of the billed key and user; usage that does not tell them where none does
+matched as (  -- of the billed key and user, or of none where the day's bill tells them; usage that does not, where none does
     select
         b.bill, p.model, p.batch, p.service_tier, p.cost, p.quantity,
         p.first_currency, p.last_currency, p.first_unit, p.last_unit,
         coalesce(b.user_id, p.user_id) as user_id,
         coalesce(b.api_key_id, p.api_key_id) as api_key_id,
-        (b.is_by_key and p.api_key_id is distinct from b.api_key_id)::int * 2
-            + (b.is_by_user and p.user_id is distinct from b.user_id)::int as misses
+        (b.api_key_id is not null and p.api_key_id is null)::int * 2
+            + (b.user_id is not null and p.user_id is null)::int as misses
     from billed b
     join pools p
         on b.line = p.line
-        and (b.api_key_id is null or p.api_key_id is null or b.api_key_id = p.api_key_id)
-        and (b.user_id is null or p.user_id is null or b.user_id = p.user_id)
+        and (p.api_key_id is null or p.api_key_id = b.api_key_id or (b.api_key_id is null and not b.is_by_key))
+        and (p.user_id is null or p.user_id = b.user_id or (b.user_id is null and not b.is_by_user))
     qualify misses = min(misses) over (partition by b.bill)
 ),
 weighed as (  -- by cost where all of it is priced, else by quantity where it is of one unit; in whole numbers

@@ -134,7 +134,7 @@ def grain(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
 @_SOME
 @given(bill=st.lists(bills(), max_size=20), usage=st.lists(uses(), max_size=30), seed=st.randoms(use_true_random=False))
 def test_parts_add_up_to_every_billed_row(bench: Bench, bill: list[Row], usage: list[Row], seed: Any) -> None:
-    """Sums equal to the last digit, no part has the other sign, the grain is unique, and order does not matter."""
+    """Equal to the last digit, no part of another sign, key or user, the grain is unique, and order does not matter."""
     found = bench.allocate(bill, usage)
     given = [row | {"billed_api_key_id": row["api_key_id"], "billed_user_id": row["user_id"]} for row in bill]
     assert total(found, _BILL_KEY) == total(given, _BILL_KEY)
@@ -144,6 +144,9 @@ def test_parts_add_up_to_every_billed_row(bench: Bench, bill: list[Row], usage: 
         assert (row["reason"] is None) == (row["basis"] in {"priced", "quantity"})
         assert row["billed_api_key_id"] in {None, row["api_key_id"]}
         assert row["billed_user_id"] in {None, row["user_id"]}
+        # Where the bill tells keys, a part has the billed one, none included; likewise for users.
+        for name in ("api_key_id", "user_id"):
+            assert row[name] == row[f"billed_{name}"] or not any(one[name] for one in bill)
     shuffled_bill, shuffled_usage = list(bill), list(usage)
     seed.shuffle(shuffled_bill)
     seed.shuffle(shuffled_usage)

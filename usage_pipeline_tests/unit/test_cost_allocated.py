@@ -63,6 +63,22 @@ def test_a_bill_without_keys_is_spread_over_all_keys(bench: Bench) -> None:
     assert got(bench.allocate([cost(INPUT, 3)], usage), "api_key_id", "amount") == [("k1", 1), ("k2", 1), (None, 1)]
 
 
+@pytest.mark.parametrize("dimension", ["api_key_id", "user_id"])
+def test_on_a_day_billed_by_key_a_row_without_one_takes_no_keys_usage(bench: Bench, dimension: str) -> None:
+    """What the bill says was nobody's is given to nobody, though others used it; likewise for users."""
+    bill = [cost(INPUT, 2, **{dimension: "a"}), cost(INPUT, 4)]
+    usage = [used("input", 1, **{dimension: who}) for who in ("a", "b")]
+    assert got(bench.allocate(bill, usage), f"billed_{dimension}", dimension, "amount", "reason") == [
+        ("a", "a", 2, None),
+        (None, None, 4, "no_usage"),
+    ]
+    nobodys = used("input", 1, **{dimension: None})
+    assert got(bench.allocate(bill, [*usage, nobodys]), dimension, "amount", "basis") == [
+        ("a", 2, "priced"),
+        (None, 4, "priced"),
+    ]
+
+
 def test_usage_that_tells_no_key_serves_a_billed_key(bench: Bench) -> None:
     """Only where the key itself has no usage; the part keeps the key the bill names."""
     usage = [used("input", 1, api_key_id=None, user_id=None, service_tier="flex")]
