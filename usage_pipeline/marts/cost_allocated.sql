@@ -1,6 +1,13 @@
 -- Every billed row spread over who used what, by priced usage; the parts of a billed row add up to it exactly.
--- grain: organization, date, project_id, line_item, billed_api_key_id, billed_user_id, currency, user_id, api_key_id, model, batch, service_tier
+-- grain: organization, date, project_id, line_item, billed_api_key_id, billed_user_id, currency, user_id, api_key_id, model, batch, service_tier, reason
 -- scope: day
+-- A row is spread over the usage of its line, of its key and user where the day's bill tells them (then a row without a
+-- key takes usage without one, and no other):
+--   by price, where all of that usage is priced in one currency;
+--   else by quantity, where all of it is of one kind: one model (of a tool: any), meter (the line's, where it names one)
+--   and unit, so that one price is behind it;
+--   else what of it is priced, in the bill's currency, gets that price, or all of the bill, by price, where the bill is
+--   less; the rest of the bill is a row of its own: unpriced.
 with
 billed as materialized (  -- bill: which row it is, the same wherever it is read
     select
@@ -34,11 +41,18 @@ used as (  -- whole_meter: the plain meter an input's or output's kinds are bill
         on u.organization = m.organization and u.date = m.date and u.model = m.model
 ),
 targets as (  -- the usage behind each line; an undated name stands for a dated one where its own has no usage
-    select l.line, u.*
+    select
+        l.line,
+        u.*,
+        {
+            'model': case when l.line_endpoint is null then u.model end,
+            'meter': coalesce(l.line_meter, u.meter),
+            'unit': u.unit
+        } as kind
     from lines l
     join (
         select distinct
-            organization, date, project_id, endpoint, model, meter, model_key, model_family, is_of_tool, whole_meter
+            organization, date, project_id, endpoint, model, meter, unit, model_key, model_family, is_of_tool, whole_meter
         from used
     ) u
         on l.organization = u.organization and l.date = u.date
@@ -56,13 +70,14 @@ targets as (  -- the usage behind each line; an undated name stands for a dated 
     qualify coalesce(l.model_key <> u.model_key, false)
         = bool_and(coalesce(l.model_key <> u.model_key, false)) over (partition by l.line)
 ),
-pools as (  -- the usage of each line; its cost is known where all of it is priced, in one currency
+pools as (  -- the usage of each line; cost: of what is priced of it; kind: what one price is for
     select
         t.line, u.user_id, u.api_key_id, u.model, u.batch, u.service_tier,
-        case when count(u.estimated_cost) = count(*) then sum(u.estimated_cost) end as cost,
+        bool_and(u.estimated_cost is not null) as is_priced,
+        coalesce(sum(u.estimated_cost) filter (u.estimated_cost > 0), 0) as cost,
         sum(u.quantity)::decimal(38, 6) as quantity,
         min(u.currency) as first_currency, max(u.currency) as last_currency,
-        min(u.unit) as first_unit, max(u.unit) as last_unit
+        min(t.kind) as first_kind, max(t.kind) as last_kind
     from targets t
     join used u
         on t.organization = u.organization and t.date = u.date and t.endpoint = u.endpoint and t.meter = u.meter
@@ -71,10 +86,11 @@ pools as (  -- the usage of each line; its cost is known where all of it is pric
 ),
 matched as (  -- of the billed key and user, or of none where the day's bill tells them; usage that does not, where none does
     select
-        b.bill, p.model, p.batch, p.service_tier, p.cost, p.quantity,
-        p.first_currency, p.last_currency, p.first_unit, p.last_unit,
+        b.bill, b.currency, p.* exclude (line, user_id, api_key_id),
         coalesce(b.user_id, p.user_id) as user_id,
         coalesce(b.api_key_id, p.api_key_id) as api_key_id,
+        replace(abs(b.amount)::varchar, '.', '')::hugeint as digits,
+        replace(p.cost::varchar, '.', '')::hugeint as cost_digits,
         (b.api_key_id is not null and p.api_key_id is null)::int * 2
             + (b.user_id is not null and p.user_id is null)::int as misses
     from billed b
@@ -84,33 +100,43 @@ matched as (  -- of the billed key and user, or of none where the day's bill tel
         and (p.user_id is null or p.user_id = b.user_id or (b.user_id is null and not b.is_by_user))
     qualify misses = min(misses) over (partition by b.bill)
 ),
-weighed as (  -- by cost where all of it is priced, else by quantity where it is of one unit; in whole numbers
+weighed as (  -- by which of the rules above; in whole numbers
     select
         *,
-        bool_and(cost is not null) over one_bill
-            and min(first_currency) over one_bill = max(last_currency) over one_bill
-            and sum(cost) over one_bill > 0 as is_priced,
+        sum(cost_digits) over one_bill as estimate,
+        estimate > 0 and min(first_currency) over one_bill = max(last_currency) over one_bill as has_prices,
         case
-            when is_priced then replace(greatest(cost, 0)::varchar, '.', '')::hugeint
-            when min(first_unit) over one_bill = max(last_unit) over one_bill
-                then replace(quantity::varchar, '.', '')::hugeint
-        end as units
+            when has_prices and bool_and(is_priced) over one_bill then 'price'
+            when min(first_kind) over one_bill = max(last_kind) over one_bill then 'quantity'
+            when has_prices and min(first_currency) over one_bill = currency then 'price of a part'
+        end as spread_by,
+        spread_by = 'price of a part' and estimate < digits as is_short,
+        case when spread_by = 'quantity' then replace(quantity::varchar, '.', '')::hugeint else cost_digits end as units
     from matched
     window one_bill as (partition by bill)
 ),
+parts as (  -- what is beyond the price of what is priced is a part without a user, for nobody knows whose it is
+    select bill, spread_by, is_short, false as is_rest, user_id, api_key_id, model, batch, service_tier, units
+    from weighed
+    where spread_by is not null and units > 0
+    union all
+    select distinct bill, spread_by, is_short, true, null, null, null, null::boolean, null, digits - estimate
+    from weighed
+    where is_short
+),
 scaled as (  -- at most 19 digits in all, so that the square of the total fits a hugeint
     select *, units // ('1' || repeat('0', greatest(0, length((sum(units) over one_bill)::varchar) - 19)))::hugeint as weight
-    from weighed
-    where units > 0
+    from parts
     window one_bill as (partition by bill)
 ),
 shares as (  -- a billed row without usage is one share of itself; amounts are counted in their last digit
     select
         b.*,
-        s.is_priced, s.user_id as part_user_id, s.api_key_id as part_api_key_id, s.model, s.batch, s.service_tier,
-        s.bill is not null as is_matched,
+        s.spread_by, s.user_id as part_user_id, s.api_key_id as part_api_key_id, s.model, s.batch, s.service_tier,
+        s.bill is not null and not s.is_rest as is_matched,
         b.bill in (select bill from matched) as has_usage,
         replace(abs(b.amount)::varchar, '.', '')::hugeint as digits,
+        case when s.is_short then s.units end as known_digits,
         coalesce(s.weight, 1) as weight,
         sum(coalesce(s.weight, 1)) over one_bill as total,
         count(*) over one_bill as parts
@@ -121,7 +147,7 @@ shares as (  -- a billed row without usage is one share of itself; amounts are c
 floored as (  -- digits * weight // total without the product: digits = q * total + r, and r * weight < total * total
     select
         *,
-        (digits // total) * weight + ((digits % total) * weight) // total as whole_digits,
+        coalesce(known_digits, (digits // total) * weight + ((digits % total) * weight) // total) as whole_digits,
         ((digits % total) * weight) % total as remainder
     from shares
 ),
@@ -168,8 +194,7 @@ select
         else line_kind
     end as reason,
     case
-        when is_priced then 'priced'
-        when is_matched then 'quantity'
+        when is_matched then if(spread_by = 'quantity', 'quantity', 'priced')
         when coalesce(user_id, api_key_id, line_model) is not null then 'billed'
     end as basis,
     case when parts = 1 then quantity end::decimal(38, 20) as quantity,

@@ -1,5 +1,5 @@
 -- Every allocated cost row in the columns of FinOps FOCUS, those of 1.2 and 1.4; x_ columns are ours.
--- grain: organization, date, SubAccountId, ChargeDescription, x_BilledApiKeyId, x_BilledUserId, BillingCurrency, x_UserId, x_ApiKeyId, x_Model, x_Batch, x_ServiceTier
+-- grain: organization, date, SubAccountId, ChargeDescription, x_BilledApiKeyId, x_BilledUserId, BillingCurrency, x_UserId, x_ApiKeyId, x_Model, x_Batch, x_ServiceTier, x_Reason
 -- scope: day
 -- The service bills what it lists and tells of no discount: the four costs are one. What it does not say stays null:
 -- no quantity without a unit, no tax, no purchase, no correction; an amount below zero is a credit.

@@ -27,7 +27,7 @@ _LINES = (
     "no such thing, at all",
 )
 _BILL_KEY = ("project_id", "line_item", "billed_api_key_id", "billed_user_id", "currency")
-_GRAIN = (*_BILL_KEY, "user_id", "api_key_id", "model", "batch", "service_tier")
+_GRAIN = (*_BILL_KEY, "user_id", "api_key_id", "model", "batch", "service_tier", "reason")
 
 # One query costs about 80 ms, so that an example holds many cases.
 _SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -180,3 +180,29 @@ def test_the_largest_numbers_neither_overflow_nor_stray(bench: Bench, cases: lis
         for number, weight in enumerate(weights):
             ideal = Fraction(digits * weight, sum(weights))
             assert abs(parts.get(number, 0) - ideal) <= 1 + Fraction(digits * len(weights), 10**18)
+
+
+@_SOME
+@given(cases=st.lists(st.tuples(_digits, st.lists(_weights, min_size=2, max_size=8)), max_size=12))
+def test_what_is_priced_gets_its_price_and_no_more(bench: Bench, cases: list[tuple[int, list[int | None]]]) -> None:
+    """Among models without prices the priced ones get exactly what they should cost, or, of a smaller bill, all."""
+    bill = [cost(None, money(digits), project_id=f"{case}") for case, (digits, _) in enumerate(cases)]
+    usage = [
+        used("input", None if weight is None else money(weight), project_id=f"{case}", model=f"{number}")
+        for case, (_, weights) in enumerate(cases)
+        for number, weight in enumerate(weights)
+    ]
+    parts: list[dict[str | None, int]] = [{} for _ in cases]
+    for row in bench.allocate(bill, usage):
+        assert (row["reason"] == "unpriced") == (row["model"] is None)
+        parts[int(row["project_id"])][row["model"]] = abs(digits_of(row["amount"]))
+    for found, (digits, weights) in zip(parts, cases, strict=True):
+        prices = {f"{number}": weight for number, weight in enumerate(weights) if weight}
+        estimate = sum(prices.values())
+        assert sum(found.values()) == abs(digits)
+        if not prices:
+            assert found == {None: abs(digits)}
+        elif None in weights and estimate < abs(digits):
+            assert found == {**prices, None: abs(digits) - estimate}
+        else:
+            assert set(found) <= set(prices)

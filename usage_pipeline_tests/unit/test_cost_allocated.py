@@ -157,7 +157,7 @@ def test_a_dated_name_takes_no_other_date(bench: Bench) -> None:
 
 
 def test_unpriced_usage_is_spread_by_quantity_and_free_usage_too(bench: Bench) -> None:
-    """Where one use has no price, or none costs anything, quantities decide."""
+    """Of one model and meter, where one use has no price, or none costs anything, quantities decide."""
     for estimates in ((None, 5), (None, None), (0, 0)):
         usage = [
             used("input", estimate, api_key_id=key, quantity=quantity)
@@ -171,6 +171,75 @@ def test_prices_in_two_currencies_are_never_added(bench: Bench) -> None:
     """Weights in dollars and euros cannot be compared: quantities decide."""
     usage = [used("input", 9, api_key_id="k1"), used("input", 1, api_key_id="k2", currency="eur")]
     assert got(bench.allocate([cost(INPUT, 2)], usage), "amount", "basis") == [(1, "quantity"), (1, "quantity")]
+
+
+@pytest.mark.parametrize(
+    ("billed", "priced", "rest"),
+    [("100.00000000000000000001", "99", "1.00000000000000000001"), ("99", "99", None), ("33", "33", None)],
+)
+def test_one_use_without_a_price_leaves_the_prices_of_the_others(
+    bench: Bench, billed: str, priced: str, rest: str | None
+) -> None:
+    """What is priced gets its price, or all of the bill where that is less; the rest is unpriced and nobody's."""
+    usage = [
+        used("input", 66, api_key_id="k1", model="gpt-4o", quantity=600),
+        used("output", 33, api_key_id="k2", model="gpt-4o", quantity=400),
+        used("input", None, model="mystery", quantity=9_000),
+    ]
+    share = Decimal(priced) / 3
+    expected: list[tuple[Any, ...]] = [
+        ("k1", "gpt-4o", share * 2, "priced", None),
+        ("k2", "gpt-4o", share, "priced", None),
+    ]
+    if rest:
+        expected.append((None, None, Decimal(rest), None, "unpriced"))
+    for sign in (1, -1):
+        found = bench.allocate([cost(None, sign * Decimal(billed))], usage)
+        assert [(key, model, sign * amount, *more) for key, model, amount, *more in got(
+            found, "api_key_id", "model", "amount", "basis", "reason"
+        )] == expected  # fmt: skip
+    assert abs(sum(row["share"] for row in found) - 1) < Decimal("1e-15")
+
+
+def test_a_use_priced_in_part_gets_that_part(bench: Bench) -> None:
+    """A model's audio without a price takes no part of what its text costs; the same user may be behind the rest."""
+    usage = [
+        used("input", 3, model="gpt-audio-1", user_id=None, api_key_id=None),
+        used("audio input", None, model="gpt-audio-1", user_id=None, api_key_id=None),
+    ]
+    found = bench.allocate([cost("gpt-audio-1", 5)], usage)
+    assert got(found, "model", "amount", "basis", "reason") == [
+        ("gpt-audio-1", 2, "billed", "unpriced"),
+        ("gpt-audio-1", 3, "priced", None),
+    ]
+
+
+def test_prices_in_another_currency_do_not_say_what_a_part_costs(bench: Bench) -> None:
+    """Dollars are no measure of how much of a bill in euros is explained: it stays whole, unless all is priced."""
+    usage = [used("input", 1, model="gpt-4o"), used("input", 3, model="gpt-5")]
+    bill = [cost(None, 8, currency="eur")]
+    assert got(bench.allocate(bill, usage), "model", "amount") == [("gpt-4o", 2), ("gpt-5", 6)]
+    assert got(bench.allocate(bill, [*usage, used("input", None, model="mystery")]), "amount", "reason") == [
+        (8, "unpriced")
+    ]
+
+
+def test_quantities_of_several_models_or_meters_are_never_compared(bench: Bench) -> None:
+    """A thousand tokens of one model are not worth those of another, nor images of tokens; a tool's calls are alike."""
+    one, other = used("input", None, model="mystery-1"), used("input", None, model="mystery-2")
+    assert got(bench.allocate([cost(None, 2)], [one, other]), "amount", "reason") == [(2, "unpriced")]
+    output = used("output", None, model="mystery-1")
+    assert got(bench.allocate([cost("mystery-1", 2)], [one, output]), "amount", "reason") == [(2, "unpriced")]
+    written = used("cache write", None, model="mystery-1", api_key_id="k2")
+    assert got(bench.allocate([cost("mystery-1, input", 2)], [one, written]), "amount", "basis") == [
+        (1, "quantity"),
+        (1, "quantity"),
+    ]
+    calls = [used("requests", None, endpoint="web_search_calls", unit="requests", model=name) for name in ("a", "b")]
+    assert got(bench.allocate([cost("web search tool calls", 2)], calls), "model", "amount", "basis") == [
+        ("a", 1, "quantity"),
+        ("b", 1, "quantity"),
+    ]
 
 
 def test_unpriced_usage_of_several_units_is_not_guessed(bench: Bench) -> None:
