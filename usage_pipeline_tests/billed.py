@@ -53,10 +53,19 @@ class Bench:
 
     def reconcile(self, bill: Sequence[Mapping[str, Any]], usage: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
         """Fill the tables and compare the bill with its usage."""
+        return self._over_allocated("reconciliation_daily", bill, usage)
+
+    def drivers(self, bill: Sequence[Mapping[str, Any]], usage: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
+        """Fill the tables and tell what was paid for."""
+        return self._over_allocated("cost_drivers_daily", bill, usage)
+
+    def _over_allocated(
+        self, name: str, bill: Sequence[Mapping[str, Any]], usage: Sequence[Mapping[str, Any]]
+    ) -> list[Row]:
         self._fill(bill, usage)
         self._con.execute(f"create or replace temp table spread as {load_marts()['cost_allocated'].sql}")
         self._con.execute("create or replace view marts.cost_allocated as select * from temp.spread")
-        return self._mart("reconciliation_daily")
+        return self._mart(name)
 
     def _fill(self, bill: Sequence[Mapping[str, Any]], usage: Sequence[Mapping[str, Any]]) -> None:
         billed = pa.schema([field for field in usage_schema(ENDPOINTS["costs"]) if field.name not in {"date", "part"}])

@@ -8,6 +8,8 @@
 --   and unit, so that one price is behind it;
 --   else what of it is priced, in the bill's currency, gets that price, or all of the bill, by price, where the bill is
 --   less; the rest of the bill is a row of its own: unpriced.
+-- What is not spread goes by the name its model has in the day's usage; where that has none, or several (fine-tunes of
+-- one base), by the bill's name as usage would write it.
 with
 billed as materialized (  -- bill: which row it is, the same wherever it is read
     select
@@ -129,12 +131,20 @@ scaled as (  -- at most 19 digits in all, so that the square of the total fits a
     from parts
     window one_bill as (partition by bill)
 ),
+names as (  -- the model of the day behind a comparable name, where it is one
+    select organization, date, model_key, min(model) as only_model
+    from derived.models
+    where model is not null
+    group by all
+    having count(distinct model) = 1
+),
 shares as (  -- a billed row without usage is one share of itself; amounts are counted in their last digit
     select
         b.*,
         s.spread_by, s.user_id as part_user_id, s.api_key_id as part_api_key_id, s.model, s.batch, s.service_tier,
         s.bill is not null and not s.is_rest as is_matched,
         b.bill in (select bill from matched) as has_usage,
+        coalesce(n.only_model, b.model_key) as rest_model,
         replace(abs(b.amount)::varchar, '.', '')::hugeint as digits,
         case when s.is_short then s.units end as known_digits,
         coalesce(s.weight, 1) as weight,
@@ -142,6 +152,7 @@ shares as (  -- a billed row without usage is one share of itself; amounts are c
         count(*) over one_bill as parts
     from billed b
     left join scaled s on b.bill = s.bill
+    left join names n on b.organization = n.organization and b.date = n.date and b.model_key = n.model_key
     window one_bill as (partition by b.bill)
 ),
 floored as (  -- digits * weight // total without the product: digits = q * total + r, and r * weight < total * total
@@ -173,7 +184,7 @@ select
     user_id as billed_user_id,
     case when is_matched then part_user_id else user_id end as user_id,
     case when is_matched then part_api_key_id else api_key_id end as api_key_id,
-    case when is_matched then model else line_model end as model,
+    case when is_matched then model else rest_model end as model,
     batch,
     service_tier,
     currency,

@@ -4,13 +4,14 @@
 -- The amounts are the parts of marts.cost_allocated, so they add up to the bill; quantity is the billed quantity in its
 -- unit, divided by the same shares, and null where the bill gives none. Batch and tiers are not told apart here, as the
 -- bill's quantities do not tell them: a move to a cheaper tier is a lower price. Effects: see marts/change.py.
+-- A model has the name bills know it by, so that it has one on days with and without usage; fine-tunes of a base are one.
 select
     a.organization,
     a.date,
     a.project_id,
     a.user_id,
     a.api_key_id,
-    a.model,
+    coalesce(m.model_key, a.model) as model,
     a.line_item,
     b.quantity_unit as unit,
     a.currency,
@@ -25,4 +26,5 @@ join derived.billed_rows b
     and b.project_id is not distinct from a.project_id and b.line_item is not distinct from a.line_item
     and b.api_key_id is not distinct from a.billed_api_key_id and b.user_id is not distinct from a.billed_user_id
     and b.currency is not distinct from a.currency
+left join derived.models m on m.organization = a.organization and m.date = a.date and m.model = a.model
 group by all

@@ -10,6 +10,7 @@ from usage_pipeline_tests.billed import Bench, Row, cost, open_bench, used
 
 INPUT = "gpt-4o-2024-08-06, input"
 FINE_TUNE = "ft:gpt-4o-2024-08-06:acme::abc"
+FINE_TUNE_KEY, FINE_TUNE_INPUT = "ft-gpt-4o-2024-08-06", "ft-gpt-4o-2024-08-06, input"
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,34 @@ def test_names_of_bills_find_those_of_usage(bench: Bench, line_item: str, model:
     """Fine-tunes, surfaces, stray spaces and names without a date match; a fine-tune's base model does not."""
     found = bench.allocate([cost(line_item, 2)], [used("input", 1, model=model)])
     assert got(found, "model", "basis") == [(model, "priced")]
+
+
+@pytest.mark.parametrize(
+    ("line_item", "model", "canonical"),
+    [("dall-e 3, standard, 1024x1024", "dall-e-3", "dall-e-3"), (FINE_TUNE_INPUT, FINE_TUNE, FINE_TUNE_KEY)],
+)
+def test_a_model_has_one_name_whether_or_not_its_bill_is_spread(
+    bench: Bench, line_item: str, model: str, canonical: str
+) -> None:
+    """Usage's name, where the day has usage; what is paid for goes by the bill's name, on days without usage too."""
+    bill = [cost(line_item, 2), cost(line_item, 1, project_id="q"), cost(line_item, 4, date="2026-11-03")]
+    usage = [used("input", 1, model=model)]
+    names = ("date", "project_id", "model", "reason")
+    found = [(str(day)[-1], *more) for day, *more in got(bench.allocate(bill, usage), *names)]
+    assert found == [
+        ("2", "p", model, None),
+        ("2", "q", model, "no_usage"),
+        ("3", "p", canonical, "no_usage"),
+    ]
+    assert got(bench.drivers(bill, usage), "model", "amount") == [(canonical, 2), (canonical, 1), (canonical, 4)]
+
+
+def test_two_fine_tunes_of_a_base_do_not_lend_their_name(bench: Bench) -> None:
+    """Where the day's usage knows several models by the bill's name, what is not spread keeps that name."""
+    usage = [used("input", 1, model=model, project_id="q") for model in (FINE_TUNE, f"{FINE_TUNE}d")]
+    found = bench.allocate([cost(FINE_TUNE_INPUT, 2)], usage)
+    assert got(found, "model", "reason") == [(FINE_TUNE_KEY, "no_usage")]
+    assert bench.drivers([cost(FINE_TUNE_INPUT, 2, project_id="q")], usage)[0]["model"] == FINE_TUNE_KEY
 
 
 def test_a_dated_name_takes_no_other_date(bench: Bench) -> None:
