@@ -14,12 +14,13 @@ from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import pin_mart
+from usage_pipeline.marts.derived_lines import LINE_ITEM
 from usage_pipeline.windows import Window
 
 _MINE = "organization = $organization and date >= $first and date < $end"
 _SUMS_DIFFER = """
 with billed as (
-    select date, project_id, line_item, currency, sum(amount) as billed
+    select date, project_id, {line_item} as line_item, currency, sum(amount) as billed
     from ({costs}) where {mine} and amount is not null group by all
 ),
 spread as (
@@ -85,7 +86,8 @@ def unallocated_difference(lake: Lake, organization: str, window: Window) -> tup
         if row.is_money
     )
     allocated = _scan(lake, "cost_allocated", organization, window)
-    rows = _ask(_SUMS_DIFFER.format(costs=costs, allocated=allocated, mine=_MINE), organization, window)
+    statement = _SUMS_DIFFER.format(line_item=LINE_ITEM, costs=costs, allocated=allocated, mine=_MINE)
+    rows = _ask(statement, organization, window)
     names = ("date", "project_id", "line_item", "currency", "billed", "allocated")
     return tuple(UnallocatedDifference(**dict(zip(names, row, strict=True))) for row in rows)
 

@@ -28,9 +28,12 @@ _MODEL = r"^(\S*[-.:0-9]\S*|dall-e \d\S*)$"
 _TOOL_NAME = re.compile(r"(?P<tool>\w+)_(?P<counted>calls|sessions)")
 _STORES = "vector_stores"
 
+# What a bill's line is called, as the marts have it; the raw text of a blank one is in usage.costs.
+LINE_ITEM = "case when regexp_matches(line_item, '\\S') then line_item end"
+
 # Rows that differ only in what no usage tells apart (the source, the unit) are one. `is_by_*`: whether the day's bill
-# tells this dimension at all; where it does not, its nulls stand for any value.
-_BILLED_ROWS = """
+# tells this dimension at all; where it does not, its nulls stand for any value. A blank line item is none.
+_BILLED_ROWS = f"""
 select
     *,
     bool_or(project_id is not null) over one_day as is_by_project,
@@ -40,7 +43,7 @@ select
     bool_or(user_id is not null) over one_day as is_by_user
 from (
     select
-        organization, date, project_id, line_item, api_key_id, user_id, currency,
+        organization, date, project_id, {LINE_ITEM} as line_item, api_key_id, user_id, currency,
         line_kind, line_meter, line_endpoint, line_model, model_key, model_family, is_credit,
         sum(amount) as amount,
         case when count(quantity) = count(*) and min(quantity_unit) = max(quantity_unit) then sum(quantity) end
@@ -50,7 +53,7 @@ from (
     where amount is not null
     group by all
 )
-window one_day as (partition by organization, date)"""
+window one_day as (partition by organization, date)"""  # noqa: S608 - own text
 
 
 def line_relations() -> list[Relation]:

@@ -326,6 +326,13 @@ def test_a_bill_without_lines_and_projects_is_spread_over_everything(bench: Benc
     assert got(bench.allocate([cost(None, 8, project_id=None)]), "amount", "reason") == [(8, "no_usage")]
 
 
+def test_a_blank_line_item_is_none(bench: Bench) -> None:
+    """A bill whose lines are empty tells no lines: it is spread over everything, and blanks are one row with nulls."""
+    bill = [cost(None, 1), cost("", 2), cost(" \t", 4)]
+    found = bench.allocate(bill, [used("input", 1, model="gpt-5")])
+    assert got(found, "line_item", "amount", "billed_amount", "reason") == [(None, 7, 7, None)]
+
+
 def test_rows_that_differ_in_source_or_unit_alone_are_one(bench: Bench) -> None:
     """They are summed before they are spread; a quantity of two units is none."""
     bill = [cost(INPUT, 1, api_source=source, quantity=Decimal(1), quantity_unit=source) for source in ("a", "b")]

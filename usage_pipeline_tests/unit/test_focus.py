@@ -14,6 +14,7 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import connect, literal
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_schema
+from usage_pipeline.marts.checks import unallocated_difference
 from usage_pipeline.marts.focus_columns import COLUMNS, EXTRA_COLUMNS, VERSIONS, Version, columns_of
 from usage_pipeline.marts.focus_rules import BrokenRule, broken_rules, broken_rules_of, rules_of
 from usage_pipeline.marts.views import focus_type, focus_view_name
@@ -131,6 +132,14 @@ def test_a_billed_row_in_the_words_of_the_specification(data_dir: Path) -> None:
     assert one(settings, "x_ApiKeyId", "x_BilledApiKeyId") == ("key_a", "key_a")
     blank = [column.name for column in columns_of("1.4") if not column.is_given]
     assert set(one(settings, *blank)) == {None}
+
+
+def test_a_blank_line_item_is_no_description(data_dir: Path) -> None:
+    """Empty text is null in FOCUS, and one row with it; the sums still are the bill's."""
+    _, settings = billed(data_dir, [cost("1", project_id="p", line_item=""), cost("2", project_id="p", line_item=" ")])
+    assert one(settings, "ChargeDescription", "SkuId", "SkuPriceId", "BilledCost") == (None, None, None, 3)
+    lake, window = Lake(settings.lake_dir), Window.of_days(FIRST, FIRST + timedelta(days=1))
+    assert unallocated_difference(lake, settings.organization, window) == ()
 
 
 def test_billing_periods_are_months_and_charge_periods_days_in_utc(data_dir: Path) -> None:
