@@ -250,10 +250,10 @@ def _words(effect: str, amount: Decimal, found: Explanation, one: Change) -> str
     if effect == "credits":
         return f"{'smaller' if more else 'larger'} credits"
     if effect == "volume":
-        units = {unit for _, unit, _ in found.things.get(one.item, []) if unit}
-        if len(units) != 1 or one is found.told.total:
+        unit, *others = {unit for _, unit, _ in found.things.get(one.item, [])} or {None}
+        if unit is None or others or one is found.told.total:
             return f"{'more' if more else 'less'} usage"
-        return f"{'more' if more else 'fewer'} {units.pop().removeprefix('duration_').replace('_', ' ')}"
+        return f"{'more' if more else 'fewer'} {unit.removeprefix('duration_').replace('_', ' ')}"
     if effect == "mix":
         return f"a {'dearer' if more else 'cheaper'} mix"
     if effect == "price":

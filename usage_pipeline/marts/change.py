@@ -3,15 +3,14 @@
 Put the definition of the effects here; what the cells are is marts/cost_drivers_daily.sql's, words are explain.py's.
 
 An item (a project, a model ...) has cells: what was paid for (model, line item and unit), each with an amount and,
-where the bill gives one, a quantity, in both windows (1 and 2). Cells of one unit can be added up:
-A = their amounts, Q = their quantities. Then, to 20 decimal places:
+where the bill gives one, a quantity, in both windows (1 and 2). Cells of one unit can be added up; quantities without
+a unit (of tools) only those of one line item: A = their amounts, Q = their quantities. Then, to 20 decimal places:
 
     credits     change of the cells that are credits (below zero): they stand for no usage
     new         A2 of all other cells, where the item cost nothing in window 1
     gone        -A1 of all other cells, where it costs nothing in window 2
     price       sum over cells in both windows of A2 - A1 * q2/q1: dearer or cheaper at the second quantity
-    volume      A1 * (Q2 - Q1)/Q1 per unit (what has no unit is counted by itself): more or less of the same mix at the
-                first average price
+    volume      A1 * (Q2 - Q1)/Q1 of each such sum: more or less of the same mix at the first average price
     mix         the rest of the measured cells' change: other models, meters or units than before
     unmeasured  change of the cells without a quantity in either window: how much and how dear cannot be told apart
 
@@ -51,11 +50,6 @@ class Cell:
     def is_credit(self) -> bool:
         """Whether it gives money back in one window and takes none in the other."""
         return min(self.amounts) < 0 and max(self.amounts) <= 0
-
-    @property
-    def counted_with(self) -> tuple[str, str | None]:
-        """Whose quantities may be added: those of its unit; without one, its own alone."""
-        return (self.thing, None) if self.unit is None else ("", self.unit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +111,7 @@ def _split_item(item: str | None, cells: Sequence[Cell]) -> Change:
         effects["gone"] = _EXACT.minus(_sum(cell.amounts[0] for cell in charges))
     else:
         measured = [cell for cell in charges if cell.is_measured]
-        counted = dict.fromkeys(cell.counted_with for cell in measured)
-        effects["volume"] = _sum(_volume([c for c in measured if c.counted_with == one]) for one in counted)
+        effects["volume"] = _sum(_volume(alike) for alike in _alike(measured))
         effects["price"] = _sum(_price(cell) for cell in measured)
         change = _sum(_change(cell) for cell in measured)
         effects["mix"] = _EXACT.subtract(change, _EXACT.add(effects["volume"], effects["price"]))
@@ -134,8 +127,16 @@ def _change(cell: Cell) -> Decimal:
     return _EXACT.subtract(cell.amounts[1], cell.amounts[0])
 
 
+def _alike(measured: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells whose quantities may be added up: those of one unit, and without a unit those of one thing."""
+    found: dict[tuple[str | None, str | None], list[Cell]] = defaultdict(list)
+    for cell in measured:
+        found[cell.unit, None if cell.unit else cell.thing].append(cell)
+    return list(found.values())
+
+
 def _volume(cells: Sequence[Cell]) -> Decimal:
-    """Of one unit. Nothing where one window has none of it: then what is used changed, which is mix."""
+    """Nothing where one window has none of the unit: then what is used changed, which is mix."""
     first, second = (_sum(cell.quantities[window] or _ZERO for cell in cells) for window in (0, 1))
     if not first or not second:
         return _ZERO

@@ -32,7 +32,8 @@ _STORES = "vector_stores"
 LINE_ITEM = "case when regexp_matches(line_item, '\\S') then line_item end"
 
 # Rows that differ only in what no usage tells apart (the source, the unit) are one. `is_by_*`: whether the day's bill
-# tells this dimension at all; where it does not, its nulls stand for any value. A blank line item is none.
+# tells this dimension at all; where it does not, its nulls stand for any value. A blank line item is none. Tools' lines
+# have quantities without a unit: those of one line item are alike, and of no other.
 _BILLED_ROWS = f"""
 select
     *,
@@ -46,8 +47,11 @@ from (
         organization, date, project_id, {LINE_ITEM} as line_item, api_key_id, user_id, currency,
         line_kind, line_meter, line_endpoint, line_model, model_key, model_family, is_credit,
         sum(amount) as amount,
-        case when count(quantity) = count(*) and min(quantity_unit) = max(quantity_unit) then sum(quantity) end
-            as quantity,
+        case
+            when count(quantity) = count(*) and count(quantity_unit) in (0, count(*))
+                and min(quantity_unit) is not distinct from max(quantity_unit)
+                then sum(quantity)
+        end as quantity,
         min(quantity_unit) as quantity_unit
     from derived.cost_lines
     where amount is not null

@@ -340,6 +340,17 @@ def test_rows_that_differ_in_source_or_unit_alone_are_one(bench: Bench) -> None:
     assert got(found, "amount", "billed_amount", "quantity") == [(2, 2, None)]
 
 
+def test_a_tools_quantity_counts_without_a_unit(bench: Bench) -> None:
+    """Calls and sessions are billed with a bare number: it is kept, but not added to numbers that have a unit."""
+    line = "web search tool calls"
+    bill = [cost(line, 1, api_source=source, quantity=Decimal(5)) for source in ("a", "b")]
+    assert got(bench.allocate(bill), "amount", "quantity", "quantity_unit") == [(2, 10, None)]
+    calls = [used("requests", 1, endpoint="web_search_calls", api_key_id=key) for key in ("k1", "k2")]
+    assert got(bench.drivers(bill, calls), "api_key_id", "amount", "quantity") == [("k1", 1, 5), ("k2", 1, 5)]
+    mixed = [*bill, cost(line, 1, api_source="c", quantity=Decimal(5), quantity_unit="tokens")]
+    assert got(bench.allocate(mixed), "amount", "quantity") == [(3, None)]
+
+
 def test_a_null_amount_is_nothing_billed(bench: Bench) -> None:
     """Rows without an amount (seen live) make no part; a billed zero does."""
     found = bench.allocate([cost(INPUT, None, currency=None), cost(INPUT, 0)], [used("input", 1)])

@@ -101,6 +101,18 @@ def test_by_model_and_key(bills: Bills) -> None:
         _explain(settings, by="team")
 
 
+def test_quantities_without_a_unit_are_added_within_a_line_alone(data_dir: Path) -> None:
+    """More searches and fewer sessions are two volumes, at the price of each; no unit is put to their numbers."""
+    bills = Bills(data_dir)
+    for day, searches, sessions in ((FIRST, 100, 10), (MIDDLE, 200, 5)):
+        bills.bill(day, searches, quantity=searches, quantity_unit=None, line_item="web search tool calls")
+        bills.bill(day, 3 * sessions, quantity=sessions, quantity_unit=None, line_item="code interpreter")
+    found = _explain(bills.sync(FIRST, END))
+    (one,) = found.in_total.items
+    assert {name: effect for name, effect in one.effects.items() if effect} == {"volume": Decimal(85)}
+    assert "because of more usage (+$85.00)" in sentences(found)[1]
+
+
 def test_windows_of_other_lengths_are_told_per_day(bills: Bills) -> None:
     """Two days against three: the totals are there, the sentences compare average days, and the note says so."""
     found = _explain(bills.sync(FIRST, END), second=Window.of_days(MIDDLE, END - timedelta(days=1)))
