@@ -1,6 +1,8 @@
 -- Priced usage against the bill per day, project and model family; a bill without projects or models is compared whole.
 -- grain: organization, date, project_id, model_family, currency
 -- scope: day
+-- explained: of the bill, what was spread by price, but no more than that usage should cost; explained_share: of what is
+-- billed, so that a bill far above its estimate is explained in part only. ratio: billed / estimated.
 with
 lines as (  -- what the day's bill tells apart; a tool or a store is compared under its endpoint's name
     select distinct
@@ -28,7 +30,7 @@ billed as (
         l.model_family,
         c.currency,
         sum(c.amount) as billed,
-        sum(case when c.basis = 'priced' then c.amount else 0 end) as explained
+        sum(case when c.basis = 'priced' then c.amount else 0 end) as spread_by_price
     from (select * from marts.cost_allocated) c
     join lines l
         on c.organization = l.organization and c.date = l.date and c.line_item is not distinct from l.line_item
@@ -63,7 +65,8 @@ compared as (
         b.billed,
         e.estimated,
         coalesce(b.billed, 0) - coalesce(e.estimated, 0) as delta,
-        b.explained,
+        case when b.billed is not null then greatest(least(b.spread_by_price, coalesce(e.estimated, 0)), 0) end
+            as explained,
         coalesce(e.has_unpriced, false) as has_unpriced
     from billed b
     full join estimated e

@@ -44,6 +44,30 @@ def test_a_discount_shows_as_ratio(bench: Bench) -> None:
         assert (row["billed"], row["estimated"], row["ratio"]) == (Decimal(billed), 3, Decimal(ratio))
 
 
+@pytest.mark.parametrize(
+    ("billed", "estimated", "explained", "share"),
+    [
+        (4, 1, 1, "0.25"),  # three of four have no usage behind them
+        (1, 4, 1, "1"),  # usage explains all of it, and would explain more
+        (-3, 3, 0, "0"),  # a credit is not explained by use
+        (0, 3, 0, None),
+    ],
+)
+def test_what_is_explained_is_no_more_than_the_estimate(
+    bench: Bench, billed: int, estimated: int, explained: int, share: str | None
+) -> None:
+    """That a bill could be spread by price does not say that its usage should cost that much."""
+    row = only(bench.reconcile([cost(INPUT, billed)], [used("input", estimated)]))
+    assert (row["explained"], row["explained_share"]) == (explained, share and Decimal(share))
+
+
+def test_what_another_key_used_explains_nothing(bench: Bench) -> None:
+    """Only the part of the bill that was spread over usage can be explained by it."""
+    bill = [cost(INPUT, 1, api_key_id="k"), cost(INPUT, 3, api_key_id="gone")]
+    row = only(bench.reconcile(bill, [used("input", 4)]))
+    assert (row["billed"], row["estimated"], row["explained"], row["explained_share"]) == (4, 4, 1, Decimal("0.25"))
+
+
 def test_dates_and_fine_tunes_are_one_family_and_tools_their_own(bench: Bench) -> None:
     """A family has all its snapshots and fine-tunes; a tool's calls are compared under its endpoint's name."""
     bill = [cost(INPUT, 1), cost("ft-gpt-4o-2024-08-06, input", 2), cost("web search tool calls", 4), cost("Fee", 8)]
@@ -94,6 +118,11 @@ def test_currencies_are_compared_apart(bench: Bench) -> None:
 def test_ratios_hold_at_the_ends_of_money(bench: Bench) -> None:
     """From the last digit to a million million: no overflow, null where a ratio is beyond its column."""
     least, most = Decimal(1).scaleb(-20), Decimal(10) ** 17
-    for billed, estimated, ratio in ((most, most, 1), (least, least, 1), (least, most, 0), (most, least, None)):
+    for billed, estimated, ratio, share in (
+        (most, most, 1, 1),
+        (least, least, 1, 1),
+        (least, most, 0, 1),
+        (most, least, None, 0),
+    ):
         row = only(bench.reconcile([cost(INPUT, billed)], [used("input", estimated)]))
-        assert (row["ratio"], row["explained_share"]) == (ratio, 1)
+        assert (row["ratio"], row["explained_share"]) == (ratio, share)
