@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.checks import unallocated_difference, unreconciled
+from usage_pipeline.marts.checks import UNSETTLED_DAYS, not_comparable, unallocated_difference, unreconciled
 from usage_pipeline.marts.findings import Finding, anomaly_findings, budget_findings
 from usage_pipeline.marts.focus_columns import VERSIONS
 from usage_pipeline.marts.focus_rules import broken_rules
@@ -42,7 +42,7 @@ def run_checks(settings: Settings, now: datetime) -> list[Finding]:
         *budget_findings(lake, organization),
         *anomaly_findings(lake, organization),
         *_allocation(lake, organization, window),
-        *_reconciliation(lake, organization, window, settings.reconciliation_tolerance),
+        *_reconciliation(lake, organization, window, settings.reconciliation_tolerance, now.date()),
         *_focus(lake, organization, window),
         *(finding for one in states for finding in _coverage(one)),
         *_freshness(states, now),
@@ -66,28 +66,40 @@ def _allocation(lake: Lake, organization: str, window: Window) -> list[Finding]:
     ]
 
 
-def _reconciliation(lake: Lake, organization: str, window: Window, tolerance: Decimal) -> list[Finding]:
+def _reconciliation(lake: Lake, organization: str, window: Window, tolerance: Decimal, today: date) -> list[Finding]:
     """One warning with the widest gap: list prices need not meet the bill, so this is to be looked at, not to fail."""
-    end = window.end.date()
-    recent = Window.of_days(max(window.start.date(), end - timedelta(days=_RECONCILED_DAYS)), end)
+    end = min(window.end.date(), today + timedelta(days=1 - UNSETTLED_DAYS))
+    first = max(window.start.date(), end - timedelta(days=_RECONCILED_DAYS))
+    if first >= end:
+        return []
+    recent = Window.of_days(first, end)
     wrong = unreconciled(lake, organization, recent, tolerance)
     if not wrong:
         return []
-    widest = max(wrong, key=lambda one: abs(one.delta))
-    project = labelled(widest.project_id, "project", last_names(lake, organization, "project"))
+    worst, days = wrong[0], {one.date for one in wrong}
+    project = labelled(worst.project_id, "project", last_names(lake, organization, "project"))
     return [
         Finding(
             check="reconciliation",
             is_error=False,
             key=f"reconciliation|{organization}|{end}",
             message=(
-                f"{len(wrong)} days and projects of {recent} are off their bill by more than {tolerance:.0%}, most "
-                f"{widest.date}, project {project}: {widest.billed:,.2f} {widest.currency} billed, "
-                f"{widest.estimated:,.2f} estimated. See marts.reconciliation_daily and marts.unpriced_models; "
-                "put your own prices in prices.csv."
+                f"on {len(days)} days of {recent} model families are off their bill by more than {tolerance:.0%} "
+                f"({len(wrong)} in all), most {worst.date}, project {project}, {worst.model_family or 'all models'}: "
+                f"{worst.billed:,.2f} {worst.currency} billed, {worst.estimated:,.2f} estimated."
+                f"{_not_comparable(lake, organization, recent)} See marts.reconciliation_daily and "
+                "marts.unpriced_models; put your own prices in prices.csv."
             ),
         )
     ]
+
+
+def _not_comparable(lake: Lake, organization: str, window: Window) -> str:
+    """What was billed besides and cannot be judged, per currency."""
+    amounts: dict[str | None, Decimal] = {}
+    for one in not_comparable(lake, organization, window):
+        amounts[one.currency] = amounts.get(one.currency, Decimal(0)) + one.amount
+    return "".join(f" Not comparable: {amount:,.2f} {currency}." for currency, amount in amounts.items())
 
 
 def _focus(lake: Lake, organization: str, window: Window) -> list[Finding]:

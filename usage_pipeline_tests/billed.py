@@ -25,6 +25,7 @@ PRICED = pa.schema(
     [(name, pa.string()) for name in ("organization", "date", "endpoint", "project_id", "user_id", "api_key_id")]
     + [("model", pa.string()), ("batch", pa.bool_()), ("service_tier", pa.string()), ("meter", pa.string())]
     + [("quantity", pa.int64()), ("unit", pa.string()), ("estimated_cost", MONEY), ("currency", pa.string())]
+    + [("price_basis", pa.string()), ("price_meter", pa.string())]
 )
 _TEXT_DATES = "select * replace (date::date as date) from"
 
@@ -109,4 +110,7 @@ def used(meter: str, estimated: Decimal | str | int | None, **more: Any) -> Row:
     value = None if estimated is None else Decimal(estimated)
     row: Row = {"organization": "o", "date": DAY, "endpoint": "completions", "project_id": "p", "meter": meter}
     row |= {"model": "gpt-4o-2024-08-06", "user_id": "u", "api_key_id": "k", "quantity": 1, "unit": "tokens"}
-    return {**row, "estimated_cost": value, "currency": None if value is None else "usd", **more}
+    row |= (
+        {"currency": None, "price_basis": "unpriced"} if value is None else {"currency": "usd", "price_basis": "exact"}
+    )
+    return {**row, "estimated_cost": value, **more}

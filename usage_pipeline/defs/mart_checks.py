@@ -6,6 +6,7 @@ Put verdicts on marts here, each a step of its own after its mart; the facts are
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 
@@ -13,8 +14,11 @@ from usage_pipeline.defs.partitions import mart_key, window_of
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.checks import (
+    UNSETTLED_DAYS,
+    NotComparable,
     UnallocatedDifference,
     Unreconciled,
+    not_comparable,
     unallocated_difference,
     unreconciled,
 )
@@ -23,10 +27,7 @@ from usage_pipeline.marts.focus_rules import BrokenRule, broken_rules
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 
-_UNSETTLED_DAYS = 3  # bills lag usage by hours: today and the two days before are not compared
 _LISTED = 200  # Dagster keeps metadata for ever; the mart has the rest
-
-_LINE = ("date", "project_id", "line_item", "currency")
 
 _Judge = Callable[[Settings, Window], dg.AssetCheckResult]
 
@@ -38,9 +39,9 @@ def mart_checks() -> list[dg.AssetChecksDefinition]:
         return judge_allocation(unallocated_difference(Lake(settings.lake_dir), settings.organization, window))
 
     def reconciled(settings: Settings, window: Window) -> dg.AssetCheckResult:
-        tolerance = settings.reconciliation_tolerance
-        found = unreconciled(Lake(settings.lake_dir), settings.organization, window, tolerance)
-        return judge_reconciliation(found, tolerance)
+        lake, tolerance = Lake(settings.lake_dir), settings.reconciliation_tolerance
+        found = unreconciled(lake, settings.organization, window, tolerance)
+        return judge_reconciliation(found, not_comparable(lake, settings.organization, window), tolerance)
 
     return [
         _check(
@@ -53,9 +54,9 @@ def mart_checks() -> list[dg.AssetChecksDefinition]:
             "reconciliation_daily",
             "usage_explains_the_bill",
             "Usage at list prices is near the bill (USAGE_PIPELINE_RECONCILIATION_TOLERANCE), on every settled day of "
-            "every project.",
+            "every project and model family; what has no price is not judged, but told.",
             reconciled,
-            unsettled_days=_UNSETTLED_DAYS,
+            unsettled_days=UNSETTLED_DAYS,
         ),
         *map(_focus_check, VERSIONS),
     ]
@@ -79,19 +80,27 @@ def judge_allocation(found: Sequence[UnallocatedDifference]) -> dg.AssetCheckRes
         f"{len(found)} billing lines and their parts differ: the bill changed after the mart was built, so materialize "
         "marts/cost_allocated for these days; if they still differ, the split is wrong: please report it."
     )
-    columns = (*_LINE, "billed", "allocated")
+    columns = ("date", "project_id", "line_item", "currency", "billed", "allocated")
     return _verdict(problem if found else None, dg.AssetCheckSeverity.ERROR, found, columns)
 
 
-def judge_reconciliation(found: Sequence[Unreconciled], tolerance: Decimal) -> dg.AssetCheckResult:
-    """Warn where estimate and bill are far apart; OpenAI itself says that they may not agree."""
+def judge_reconciliation(
+    found: Sequence[Unreconciled], beside: Sequence[NotComparable], tolerance: Decimal
+) -> dg.AssetCheckResult:
+    """Warn where estimate and bill are far apart, and say what was not compared.
+
+    OpenAI itself says that usage and costs may not agree, so this is to be looked at, not to fail.
+    """
     problem = (
-        f"{len(found)} days and projects are off their bill by more than {tolerance:.0%}. Read these days again; look "
-        "at marts.unpriced_models for missing prices (data/prices.csv adds them) and at marts.reconciliation_daily "
-        "for the model families. The bill is the figure to use."
+        f"{len(found)} days of model families are off their bill by more than {tolerance:.0%}, first: {found[0].date}, "
+        f"{found[0].model_family or 'all models'}. Read these days again; look at marts.unpriced_models for missing "
+        "prices (data/prices.csv adds them) and at marts.reconciliation_daily. The bill is the figure to use."
+        if found
+        else None
     )
-    columns = (*_LINE, "billed", "estimated", "delta", "has_unpriced")
-    return _verdict(problem if found else None, dg.AssetCheckSeverity.WARN, found, columns)
+    columns = ("date", "project_id", "model_family", "currency", "billed", "estimated", "assumed", "delta")
+    beside_rows = dg.MetadataValue.json(_listed(beside, ("model_family", "currency", "amount")))
+    return _verdict(problem, dg.AssetCheckSeverity.WARN, found, columns, not_comparable=beside_rows)
 
 
 def judge_focus(found: Sequence[BrokenRule]) -> dg.AssetCheckResult:
@@ -132,15 +141,20 @@ def _verdict(
     severity: dg.AssetCheckSeverity,
     found: Sequence[UnallocatedDifference | Unreconciled | BrokenRule],
     columns: Sequence[str],
+    **more: dg.MetadataValue[Any],
 ) -> dg.AssetCheckResult:
     """Passed, or not with the problem, what to do, and the first findings."""
-    listed = [{name: _text(getattr(one, name)) for name in columns if hasattr(one, name)} for one in found[:_LISTED]]
     return dg.AssetCheckResult(
         passed=problem is None,
         severity=severity,
         description=problem,
-        metadata={"found": len(found), "rows": dg.MetadataValue.json(listed)},
+        metadata={"found": len(found), "rows": dg.MetadataValue.json(_listed(found, columns)), **more},
     )
+
+
+def _listed(found: Sequence[object], columns: Sequence[str]) -> list[dict[str, object]]:
+    """The first findings, column by column."""
+    return [{name: _text(getattr(one, name)) for name in columns} for one in found[:_LISTED]]
 
 
 def _text(value: object) -> object:

@@ -38,13 +38,27 @@ full join spread s
 where billed is distinct from allocated
 order by all
 """
-_COMPARED = """
-select
-    date, project_id, currency,
-    coalesce(sum(billed), 0) as billed, coalesce(sum(estimated), 0) as estimated,
-    coalesce(sum(explained), 0) as explained, bool_or(has_unpriced) as has_unpriced
-from ({reconciled}) where {mine} group by all order by all
+# A family without a price on any day is not comparable on a day without usage either.
+_JUDGED = """
+with judged as (
+    select
+        *,
+        is_comparable
+            and not (count(estimated) over one_family = 0 and bool_or(has_unpriced) over one_family) as is_judged
+    from ({reconciled}) where {mine}
+    window one_family as (partition by model_family)
+)
 """
+_COMPARED = """
+select date, project_id, model_family, currency, coalesce(billed, 0), coalesce(estimated, 0), assumed
+from judged where is_judged order by abs(delta) desc, date, project_id, model_family, currency
+"""
+_NOT_COMPARABLE = """
+select model_family, currency, sum(billed) as amount
+from judged where not is_judged and billed <> 0 group by all order by abs(amount) desc, model_family, currency
+"""
+_FLOOR = Decimal("0.01")  # of the currency: less is not worth looking at, however much of a small bill it is
+UNSETTLED_DAYS = 3  # bills lag usage by hours: today and the two days before are not compared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,21 +75,35 @@ class UnallocatedDifference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unreconciled:
-    """A day of a project whose priced usage and bill are further apart than tolerated."""
+    """A model family's day in a project whose priced usage and bill are further apart than tolerated."""
 
     date: date
     project_id: str | None
+    model_family: str | None
     currency: str | None
     billed: Decimal
     estimated: Decimal
-    explained: Decimal
-    has_unpriced: bool
+    assumed: Decimal
 
     @property
     def delta(self) -> Decimal:
         """Billed beyond the estimate."""
         with localcontext(prec=60):
             return self.billed - self.estimated
+
+    def is_beyond(self, tolerance: Decimal) -> bool:
+        """Whether bill and estimate differ by more than a share of the bill, a cent, and what is assumed of prices."""
+        with localcontext(prec=60):
+            return abs(self.delta) - self.assumed > max(tolerance * abs(self.billed), _FLOOR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotComparable:
+    """What was billed for a model family (a tool; None: credits, fees, trainings) without an estimate beside it."""
+
+    model_family: str | None
+    currency: str | None
+    amount: Decimal
 
 
 def unallocated_difference(lake: Lake, organization: str, window: Window) -> tuple[UnallocatedDifference, ...]:
@@ -93,13 +121,24 @@ def unallocated_difference(lake: Lake, organization: str, window: Window) -> tup
 
 
 def unreconciled(lake: Lake, organization: str, window: Window, tolerance: Decimal) -> tuple[Unreconciled, ...]:
-    """Days and projects of the window whose estimate is off the bill by more than this share of the bill."""
+    """Days of model families whose estimate is off the bill by more than this share of the bill, the worst first."""
+    names = ("date", "project_id", "model_family", "currency", "billed", "estimated", "assumed")
+    rows = _ask_judged(_COMPARED, lake, organization, window)
+    compared = (Unreconciled(**dict(zip(names, row, strict=True))) for row in rows)
+    return tuple(one for one in compared if one.is_beyond(tolerance))
+
+
+def not_comparable(lake: Lake, organization: str, window: Window) -> tuple[NotComparable, ...]:
+    """What of the window's bill has no estimate to be compared with, largest first."""
+    rows = _ask_judged(_NOT_COMPARABLE, lake, organization, window)
+    return tuple(
+        NotComparable(model_family=family, currency=currency, amount=amount) for family, currency, amount in rows
+    )
+
+
+def _ask_judged(select: str, lake: Lake, organization: str, window: Window) -> Sequence[tuple[Any, ...]]:
     reconciled = _scan(lake, "reconciliation_daily", organization, window)
-    rows = _ask(_COMPARED.format(reconciled=reconciled, mine=_MINE), organization, window)
-    names = ("date", "project_id", "currency", "billed", "estimated", "explained", "has_unpriced")
-    compared = [Unreconciled(**dict(zip(names, row, strict=True))) for row in rows]
-    with localcontext(prec=60):
-        return tuple(one for one in compared if abs(one.delta) > tolerance * abs(one.billed))
+    return _ask(_JUDGED.format(reconciled=reconciled, mine=_MINE) + select, organization, window)
 
 
 def _scan(lake: Lake, name: str, organization: str, window: Window) -> str:

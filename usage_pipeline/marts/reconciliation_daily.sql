@@ -3,6 +3,10 @@
 -- scope: day
 -- explained: of the bill, what was spread by price, but no more than that usage should cost; explained_share: of what is
 -- billed, so that a bill far above its estimate is explained in part only. ratio: billed / estimated.
+-- assumed: of the estimate, at a price that stands in for want of a better one: of another tier, of no batch, or of a
+-- less special meter (a fine-tune's cached input at the price of its input).
+-- is_comparable: not where a price is missing; nor what no estimate is made of: credits, trainings, fees, and tools and
+-- stores without one. A model billed without usage is comparable, and wrong.
 with
 lines as (  -- what the day's bill tells apart; a tool or a store is compared under its endpoint's name
     select distinct
@@ -14,7 +18,8 @@ lines as (  -- what the day's bill tells apart; a tool or a store is compared un
         case
             when line_kind = 'model' then model_family
             when is_by_model then line_endpoint
-        end as model_family
+        end as model_family,
+        line_kind = 'model' or not is_by_model as has_estimate
     from derived.billed_rows
 ),
 bills as (  -- one row per day with a bill
@@ -29,6 +34,8 @@ billed as (
         c.project_id,
         l.model_family,
         c.currency,
+        l.is_by_model,
+        bool_and(l.has_estimate) as has_estimate,
         sum(c.amount) as billed,
         sum(case when c.basis = 'priced' then c.amount else 0 end) as spread_by_price
     from (select * from marts.cost_allocated) c
@@ -47,7 +54,11 @@ estimated as (
             else m.model_family
         end as model_family,
         coalesce(u.currency, b.currency) as currency,
+        coalesce(b.is_by_model, true) as is_by_model,
         sum(u.estimated_cost) as estimated,
+        sum(u.estimated_cost) filter (
+            u.price_basis = 'tier_assumed' or (u.price_meter <> u.meter and u.meter <> 'requests')
+        ) as assumed,
         bool_or(u.estimated_cost is null) as has_unpriced
     from (select * from marts.usage_priced where quantity > 0) u
     left join bills b on u.organization = b.organization and u.date = b.date
@@ -67,7 +78,12 @@ compared as (
         coalesce(b.billed, 0) - coalesce(e.estimated, 0) as delta,
         case when b.billed is not null then greatest(least(b.spread_by_price, coalesce(e.estimated, 0)), 0) end
             as explained,
-        coalesce(e.has_unpriced, false) as has_unpriced
+        coalesce(e.assumed, 0) as assumed,
+        coalesce(e.has_unpriced, false) as has_unpriced,
+        not coalesce(e.has_unpriced, false)
+            and (e.estimated is not null or b.has_estimate)
+            and (coalesce(b.model_family, e.model_family) is not null or not coalesce(b.is_by_model, e.is_by_model))
+            as is_comparable
     from billed b
     full join estimated e
         on b.organization = e.organization
@@ -107,5 +123,7 @@ select
         as decimal(38, 20)
     ) as explained_share,
     has_unpriced,
-    delta = 0 and not has_unpriced as is_exact
+    delta = 0 and not has_unpriced as is_exact,
+    assumed::decimal(38, 20) as assumed,
+    is_comparable
 from counted

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from usage_pipeline.defs.mart_checks import judge_allocation, judge_focus, judge_reconciliation, mart_checks
-from usage_pipeline.marts.checks import UnallocatedDifference, Unreconciled
+from usage_pipeline.marts.checks import NotComparable, UnallocatedDifference, Unreconciled
 from usage_pipeline.marts.focus_rules import BrokenRule
 from usage_pipeline_tests.dagster.stage import Stage, recent, values, verdicts
 
@@ -19,12 +19,13 @@ DIFFERENCE = UnallocatedDifference(
 OFF = Unreconciled(
     date=DAY,
     project_id=None,
+    model_family="gpt-5",
     currency="usd",
     billed=Decimal("123456789012345.00000000000000000001"),
     estimated=Decimal(100),
-    explained=Decimal(0),
-    has_unpriced=True,
+    assumed=Decimal(0),
 )
+BESIDE = NotComparable(model_family="vector_stores", currency="usd", amount=Decimal("4.20"))
 
 
 def test_each_mart_has_its_check() -> None:
@@ -40,7 +41,7 @@ def test_each_mart_has_its_check() -> None:
 
 def test_nothing_found_passes() -> None:
     """Equal sums and close estimates pass without a word."""
-    for result in (judge_allocation([]), judge_reconciliation([], TOLERANCE), judge_focus([])):
+    for result in (judge_allocation([]), judge_reconciliation([], [BESIDE], TOLERANCE), judge_focus([])):
         assert (result.passed, result.description) == (True, None)
 
 
@@ -62,21 +63,23 @@ def test_a_difference_is_an_error_and_says_what_to_build() -> None:
 
 
 def test_a_day_off_its_bill_is_a_warning_with_exact_amounts() -> None:
-    """Days and projects are listed, no digit is lost on the way to JSON, and a long list is cut but counted."""
-    result = judge_reconciliation([OFF] * 300, TOLERANCE)
+    """Days and families are listed, no digit is lost on the way to JSON, and a long list is cut but counted."""
+    result = judge_reconciliation([OFF] * 300, [BESIDE], TOLERANCE)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "by more than 10%" in str(result.description)
+    assert "by more than 10%, first: 2026-11-02, gpt-5." in str(result.description)
     found = values(result.metadata)
     assert (found["found"], len(found["rows"])) == (300, 200)
     assert found["rows"][0] == {
         "date": "2026-11-02",
         "project_id": None,
+        "model_family": "gpt-5",
         "currency": "usd",
         "billed": "123456789012345.00000000000000000001",
         "estimated": "100",
+        "assumed": "0",
         "delta": "123456789012245.00000000000000000001",
-        "has_unpriced": True,
     }
+    assert found["not_comparable"] == [{"model_family": "vector_stores", "currency": "usd", "amount": "4.2"}]
 
 
 def test_a_broken_rule_of_focus_is_an_error_and_a_known_gap_is_not() -> None:

@@ -87,6 +87,8 @@ def test_findings_name_projects_as_people_know_them(bills: Bills) -> None:
     """A budget, an anomaly and a bill that usage does not explain are told with the project's last name."""
     bills.budget("project,p,,1,usd")
     bills.bill(TODAY - timedelta(days=1), 90)
+    bills.bill(TODAY - timedelta(days=3), 5)  # the newest day of which the bill is compared with usage
+    bills.bill(TODAY - timedelta(days=3), 7, line_item="Fee")
     settings = bills.sync(START, TODAY)
     begin = {"valid_from": datetime(2026, 1, 1)}  # noqa: DTZ001 - UTC, as stored
     name_them(settings, "projects", {"id": "p", "name": "Search", **begin})
@@ -95,7 +97,12 @@ def test_findings_name_projects_as_people_know_them(bills: Bills) -> None:
     assert "Cost of project Search (p) on 2026-11-19" in " ".join(
         one.message for one in run_checks(settings, NOW) if one.check == "anomaly"
     )
-    assert "project Search (p): 100.00 usd billed" in told["reconciliation"]
+    assert "on 30 days of 2026-10-19..2026-11-18 model families are off" in told["reconciliation"]
+    assert (
+        "5% (30 in all), most 2026-11-17, project Search (p), gpt-5: 15.00 usd billed, 0.00 est"
+        in told["reconciliation"]
+    )
+    assert "Not comparable: 7.00 usd." in told["reconciliation"]
 
 
 def test_the_tolerance_of_the_reconciliation_is_a_setting(data_dir: Path) -> None:

@@ -68,6 +68,49 @@ def test_what_another_key_used_explains_nothing(bench: Bench) -> None:
     assert (row["billed"], row["estimated"], row["explained"], row["explained_share"]) == (4, 4, 1, Decimal("0.25"))
 
 
+def test_what_stands_in_for_a_price_is_told(bench: Bench) -> None:
+    """Another tier's price and a less special meter's make an estimate uncertain; a tool's own price does not."""
+    usage = [
+        used("input", 1, service_tier="flex", price_basis="tier_assumed", price_meter="input"),
+        used("cached input", 2, price_meter="input"),
+        used("output", 4, price_meter="output"),
+        used("requests", 8, endpoint="web_search_calls", price_meter="web search calls"),
+    ]
+    bill = [cost(INPUT, 1), cost("web search tool calls", 8)]
+    found = {row["model_family"]: (row["estimated"], row["assumed"]) for row in bench.reconcile(bill, usage)}
+    assert found == {"gpt-4o": (7, 3), "web_search_calls": (8, 0)}
+
+
+def test_what_has_no_estimate_is_not_comparable(bench: Bench) -> None:
+    """Credits, fees, trainings, tools and stores without a price, and models without one; a model without usage is."""
+    bill = [
+        cost(INPUT, 1),
+        cost("credit adjustment", -2),
+        cost("ft-gpt-4o-2024-08-06 training", 3),
+        cost("assistants api | vector store storage", 4),
+        cost("web search tool calls", 5),
+        cost("assistants api | file search", 6),
+        cost("gpt-image-1", 7),
+        cost("gpt-5, input", 8),
+    ]
+    usage = [
+        used("input", 1),
+        used("storage", None, endpoint="vector_stores", model=None),
+        used("requests", 5, endpoint="web_search_calls"),
+        used("images", None, endpoint="images", model="gpt-image-1"),
+    ]
+    found = {row["model_family"]: row["is_comparable"] for row in bench.reconcile(bill, usage)}
+    assert found == {
+        "gpt-4o": True,
+        "gpt-5": True,
+        "web_search_calls": True,
+        "vector_stores": False,
+        "file_search_calls": False,
+        "gpt-image-1": False,
+        None: False,
+    }
+
+
 def test_dates_and_fine_tunes_are_one_family_and_tools_their_own(bench: Bench) -> None:
     """A family has all its snapshots and fine-tunes; a tool's calls are compared under its endpoint's name."""
     bill = [cost(INPUT, 1), cost("ft-gpt-4o-2024-08-06, input", 2), cost("web search tool calls", 4), cost("Fee", 8)]
