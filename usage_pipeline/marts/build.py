@@ -5,7 +5,7 @@ warehouse.py's.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from usage_pipeline.lake.engine import connect, identifier, literal, scan_sql, s
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.derived import derived_relations
+from usage_pipeline.marts.derived import SHARED_VIEWS, derived_relations
 from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remember, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.windows import Window
@@ -79,6 +79,8 @@ class _Builder:
     con: duckdb.DuckDBPyConnection
     lake: Lake
     snapshot: Snapshot
+    # Shared derived tables that were computed, and for which organization and days.
+    shared: dict[str, tuple[str, tuple[date, ...]]] = field(default_factory=dict)
 
     def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
         """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
@@ -112,11 +114,21 @@ class _Builder:
             billed = replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")
             create_views(self.con, [billed])
         create_views(self.con, [self._reduced(name, parts) for name in mart.marts])
-        create_views(self.con, mart.derived)
+        for relation in mart.derived:
+            self._derive(relation, (organization, tuple(sorted(days))))
         order = ", ".join(identifier(column) for column in mart.grain)
         query = f"select *, {part} as {PART} from ({mart.sql}) order by {order}"  # noqa: S608 - own text
         computed: pa.Table = self.con.sql(query).to_arrow_table()
         return computed
+
+    def _derive(self, relation: Relation, of: tuple[str, tuple[date, ...]]) -> None:
+        """Make a derived view; what several marts read of the same days is computed once."""
+        if relation.name not in SHARED_VIEWS:
+            create_views(self.con, [relation])
+        elif self.shared.get(relation.name) != of:
+            self.con.execute("create schema if not exists derived")
+            self.con.execute(f"create or replace table derived.{identifier(relation.name)} as {relation.sql}")
+            self.shared[relation.name] = of
 
     def _reduced(self, name: str, parts: Collection[tuple[str, str]]) -> Relation:
         """Another mart's rows of the wanted days, or of the organization where it is of scope whole."""

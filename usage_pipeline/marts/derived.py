@@ -14,6 +14,9 @@ from usage_pipeline.marts.derived_meters import meter_relations
 from usage_pipeline.marts.derived_names import name_relations
 from usage_pipeline.marts.views import blank_relation
 
+# Costly to plan, small (bills have a row per day and line), and read by several marts.
+SHARED_VIEWS = {"billed_rows", "models"}
+
 _MODEL_MEASURES = ("num_model_requests", "input_tokens", "input_cached_tokens", "output_tokens")
 _VALUE = "decimal(38, 20)"  # wide enough for money's digits and for any day's tokens
 
