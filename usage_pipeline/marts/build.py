@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +23,7 @@ from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.derived import SHARED_VIEWS, derived_relations
-from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remember, remembered
+from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, note_of, remember, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.windows import Window
 
@@ -45,7 +46,11 @@ def build_marts(lake: Lake, snapshot: Snapshot, names: Iterable[str] | None = No
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
     """
     with connect() as con:
-        return _build_marts(_Builder(con, lake, snapshot), names)
+        builder = _Builder(con, lake, snapshot)
+        try:
+            return _build_marts(builder, names)
+        finally:  # one mart that fails must not make the others forget
+            remember(lake, builder.notes)
 
 
 def _is_readable(lake: Lake, name: str) -> bool:
@@ -81,6 +86,8 @@ class _Builder:
     snapshot: Snapshot
     # Shared derived tables that were computed, and for which organization and days.
     shared: dict[str, tuple[str, tuple[date, ...]]] = field(default_factory=dict)
+
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
         """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
@@ -157,7 +164,7 @@ def _build_marts(builder: _Builder, names: Iterable[str] | None) -> list[MartBui
                 computed = sorted(days if mart.is_whole else changed)
                 # Where nothing is remembered, whatever the table holds of the organization goes.
                 rows = builder.rebuild(mart, organization, computed, keeps_others=bool(before))
-                remember(lake, mart, organization, rows, changed)
+                builder.notes.append(note_of(mart, organization, rows, changed))
                 done = builds[name]
                 builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
     return list(builds.values())

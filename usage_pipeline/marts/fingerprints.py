@@ -5,8 +5,9 @@ Put the making and remembering of fingerprints here; computing what they call fo
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 
@@ -92,13 +93,18 @@ def remembered(lake: Lake) -> dict[tuple[str, str], DayPrints]:
     return found
 
 
-def remember(lake: Lake, mart: Mart, organization: str, rows: int, built: DayPrints) -> None:
-    """Note what was just computed."""
-    row = {
+def note_of(mart: Mart, organization: str, rows: int, built: DayPrints) -> dict[str, Any]:
+    """What was just computed, as a row to remember."""
+    return {
         "organization": organization,
         "mart": mart.name,
         "built_at": naive(utc_now()),
         "rows": rows,
         "days": [{"date": day, "fingerprint": fingerprint} for day, fingerprint in sorted(built.items())],
     }
-    lake.mart_log.append(pa.Table.from_pylist([row], schema=MART_LOG))
+
+
+def remember(lake: Lake, notes: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the notes, in one commit; what a crash keeps from being noted is computed again."""
+    if notes:
+        lake.mart_log.append(pa.Table.from_pylist(list(notes), schema=MART_LOG))
