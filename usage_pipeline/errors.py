@@ -9,6 +9,7 @@
     |   +-- BadPayload                    a body that is not a valid page
     |   +-- IncompleteListing             buckets missing, repeated with other content, or outside the window
     |   +-- RequestRefused                400: a parameter the service does not take
+    |       +-- NotFound                  404, 410: there is nothing at this address
     |       +-- GroupingRefused           a dimension that cannot be grouped by in this window
     |       +-- HistoryExceeded           the window starts before what the service keeps
     +-- WarehouseBusy                  1  another writer kept winning: run again
@@ -66,6 +67,10 @@ class RequestRefused(SourceChanged):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class NotFound(RequestRefused):
+    """404 or 410: there is nothing at this address, or an outage says so."""
 
 
 class GroupingRefused(RequestRefused):

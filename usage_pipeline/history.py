@@ -13,7 +13,7 @@ from typing import Self
 import pyarrow as pa
 
 from usage_pipeline.errors import LakeDamaged, UsagePipelineError
-from usage_pipeline.lake.dims import NAMES, Dim, read_dim
+from usage_pipeline.lake.dims import LISTED, Dim, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed
@@ -93,7 +93,7 @@ def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
     Raises:
         LakeDamaged: the present lake knows what the rebuilt one does not: raw files are missing.
     """
-    for dim in NAMES:
+    for dim in LISTED:
         _refuse_to_forget_names(lake, rebuilt, dim)
     try:
         with files_explained("the coverage log"):

@@ -1,4 +1,4 @@
-"""The second table: the lists that give names to the ids in usage and costs, one row per list.
+"""The second table: the lists that give names to the ids in usage and costs, and the spend limits, one row per list.
 
 Put facts of these lists here (paths, fields, parameters, which dims column a field fills) and nothing that acts on
 them; requests, validation, the served answers, the dims tables' content, sync rows and assets are derived.
@@ -8,20 +8,24 @@ Source: openai Python package 3.54.0 (2026-11-17), as endpoints.py.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from usage_pipeline.endpoints import PageLimit
 
-FieldKind = Literal["text", "moment", "flag", "object", "json"]
+FieldKind = Literal["text", "moment", "flag", "cents", "object", "json"]
 
 LIST_OBJECT = "list"
 NAME_PAGES = PageLimit(default=20, maximum=100)  # objects a page holds
+ORGANIZATION_ID = "organization"  # the id of what the whole organization has one of
 _PROJECT_SLOT = "{project_id}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameField:
-    """A field of a listed object; `json` is a value that is known and not looked into, `moment` unix seconds."""
+    """A field of a listed object; `json` is a value that is known and not looked into, `moment` unix seconds.
+
+    `cents` are whole hundredths of a currency.
+    """
 
     name: str
     kind: FieldKind = "text"
@@ -37,6 +41,7 @@ class NameList:
     `columns` maps a column to the fields it may come from (dotted where nested), the first that is not null counts.
     `parameters` are always sent: without them the service leaves objects out. `since` is the column that says when an
     object began. `is_never_empty`: an organization has at least one, so an empty list is a fault, not news.
+    `is_single`: the path answers one object instead of pages, and 404 where there is none.
     """
 
     name: str
@@ -50,6 +55,7 @@ class NameList:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     filters: tuple[str, ...] = ()
     is_never_empty: bool = False
+    is_single: bool = False
 
     @property
     def label(self) -> str:
@@ -64,6 +70,10 @@ class NameList:
     def path_for(self, project_id: str | None) -> str:
         """The path of the list (of one project)."""
         return self.path.replace(_PROJECT_SLOT, project_id or "")
+
+    def id_of(self, item: Mapping[str, Any], project_id: str | None) -> str:
+        """What identifies an object: its own id, or of a single one that of what it belongs to."""
+        return (project_id or ORGANIZATION_ID) if self.is_single else str(item["id"])
 
     def project_in(self, request: str) -> str | None:
         """The project (as the path has it) a request was about; None for lists of the whole organization."""
@@ -207,4 +217,47 @@ _ROWS = (
     ),
 )
 
+# Of the package: types/admin/organization/organization_spend_limit.py and projects/project_spend_limit.py, where
+# threshold_amount is "the hard spend limit amount, in cents". What is answered where none is set they do not say; 404
+# is what every other object that is not there gets.
+_LIMIT_FIELDS = (
+    NameField(name="threshold_amount", kind="cents", is_required=True),
+    _text("currency", is_required=True, known=("USD",)),
+    _text("interval", is_required=True, known=("month",)),
+    NameField(
+        name="enforcement",
+        kind="object",
+        is_required=True,
+        fields=(_text("status", is_required=True, known=("inactive", "enforcing")),),
+    ),
+)
+_LIMIT_COLUMNS = {
+    "amount": ("threshold_amount",),
+    "currency": ("currency",),
+    "interval": ("interval",),
+    "enforcement": ("enforcement.status",),
+}
+_LIMITS = (
+    NameList(
+        name="organization_spend_limits",
+        path="/organization/spend_limit",
+        object="organization.spend_limit",
+        singular="organization_spend_limit",
+        fields=_LIMIT_FIELDS,
+        columns=_LIMIT_COLUMNS,
+        is_single=True,
+    ),
+    NameList(
+        name="project_spend_limits",
+        path=f"/organization/projects/{_PROJECT_SLOT}/spend_limit",
+        object="project.spend_limit",
+        singular="project_spend_limit",
+        fields=_LIMIT_FIELDS,
+        columns=_LIMIT_COLUMNS,
+        is_single=True,
+    ),
+)
+
 NAME_LISTS: dict[str, NameList] = {row.name: row for row in _ROWS}
+SPEND_LIMITS: dict[str, NameList] = {row.name: row for row in _LIMITS}
+LISTS: dict[str, NameList] = {**NAME_LISTS, **SPEND_LIMITS}

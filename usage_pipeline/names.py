@@ -15,7 +15,7 @@ from usage_pipeline.lake.landing import land_names
 from usage_pipeline.lake.locks import DIMS_LOCK, REPLAY_LOCK, exclusive, shared
 from usage_pipeline.lake.names import NameChanges, replace_names
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.name_lists import NAME_LISTS, NameList
+from usage_pipeline.name_lists import LISTS, NameList
 from usage_pipeline.records import NamesRead
 from usage_pipeline.settings import Settings
 
@@ -73,7 +73,7 @@ class NameSync:
 
 def choose_lists(endpoint_names: object) -> list[NameList]:
     """The lists a sync reads: all, but none where only some endpoints were asked for."""
-    return [] if endpoint_names else list(NAME_LISTS.values())
+    return [] if endpoint_names else list(LISTS.values())
 
 
 async def sync_names(

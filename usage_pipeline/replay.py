@@ -16,7 +16,7 @@ from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
-from usage_pipeline.lake.dims import NAMES, read_dim
+from usage_pipeline.lake.dims import LISTED, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
@@ -25,7 +25,7 @@ from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.records import Bucket, WindowRead
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
@@ -116,9 +116,9 @@ class _Rebuild:
 
 
 def _apply_names(lake: Lake, landed: LandedNames) -> None:
-    if landed.list_name not in NAME_LISTS:
+    if landed.list_name not in LISTS:
         raise LakeDamaged(f"raw file {landed.path} is of list {landed.list_name!r}, which this version does not know.")
-    items, _ = listed_names(NAME_LISTS[landed.list_name], landed.pages, where=str(landed.path))
+    items, _ = listed_names(LISTS[landed.list_name], landed.pages, where=str(landed.path))
     replace_names(lake, landed.list_name, landed.organization, items, landed.fetched_at)
 
 
@@ -168,7 +168,7 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
         total += rows.num_rows
         if rows.num_rows or lake.usage(ENDPOINTS[name]).path.exists():
             lake.usage(ENDPOINTS[name]).renew(rows)
-    for dim in NAMES:
+    for dim in LISTED:
         names, held = read_dim(rebuilt, dim), lake.table("dims", dim.name, dim.schema)
         if names.num_rows or held.path.exists():
             held.renew(names)

@@ -41,6 +41,8 @@ class Played:
     def handle(self, request: httpx.Request) -> httpx.Response:
         """One whole page for the asked window."""
         self.requests.append(request.url)
+        if request.url.path.endswith("/spend_limit"):
+            return httpx.Response(404, json={"error": {"message": "Spend limit not found."}})
         if "/organization/usage/" not in request.url.path and not request.url.path.endswith("/organization/costs"):
             return httpx.Response(200, json=_NO_NAMES)
         query = request.url.params

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from usage_pipeline.errors import (
     GroupingRefused,
     HistoryExceeded,
+    NotFound,
     PermissionRefused,
     RequestRefused,
     SourceChanged,
@@ -76,7 +77,7 @@ def refusal(
             "check OPENAI_BASE_URL."
         )
     if status in (404, 410):
-        return RequestRefused(
+        return NotFound(
             f"{where}: not found ({status}). The service answered so in an outage before: run again later; if it "
             "persists, check OPENAI_BASE_URL (it ends in /v1) or the endpoint is gone. Other endpoints are unaffected."
         )

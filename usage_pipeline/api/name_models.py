@@ -4,8 +4,9 @@ Put what makes a body a valid page of a list here, derived from its row in name_
 name_reads.py's, the JSON itself models.py's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from usage_pipeline.api.models import (
     list_of,
 )
 from usage_pipeline.errors import BadPayload
-from usage_pipeline.name_lists import LIST_OBJECT, NAME_LISTS, FieldKind, NameField, NameList
+from usage_pipeline.name_lists import LIST_OBJECT, LISTS, FieldKind, NameField, NameList
 from usage_pipeline.records import ListedName, RawPage
 from usage_pipeline.windows import utc_moment
 
@@ -32,7 +33,13 @@ _SCHEMAS: Mapping[FieldKind, core_schema.CoreSchema] = {
     "text": TEXT,
     "moment": MOMENT,
     "flag": FLAG,
+    "cents": core_schema.int_schema(strict=True, ge=0, le=10**17),
     "json": core_schema.any_schema(),
+}
+# How a value of a kind is stored, where that is not how it came.
+_STORED: Mapping[FieldKind, Callable[[Any], Any]] = {
+    "moment": utc_moment,
+    "cents": lambda value: Decimal(value).scaleb(-2),
 }
 
 
@@ -48,19 +55,22 @@ class NamePage:
 def parse_name_page(names: NameList, body: bytes, *, where: str) -> NamePage:
     """The page in a body; `object` is checked and left out, an optional field may be absent or null alike.
 
+    A single object is a page of its own.
+
     Raises:
         NotJson: the body is not JSON.
         BadPayload: it is JSON, and not a page of this list.
     """
     document = json_document(body, where)
     try:
-        page = _validator(names.name).validate_python(document)
+        found = _validator(names.name).validate_python(document)
     except ValidationError as wrong:
         problem = first_problem(wrong)
     else:
+        page: dict[str, Any] = {"data": [found], "has_more": False} if names.is_single else found
         for item in page["data"]:
             del item["object"]
-        last = page["data"][-1]["id"] if page["data"] else None
+        last = page["data"][-1]["id"] if page["has_more"] and page["data"] else None
         after = (page.get("last_id") or last) if page["has_more"] else None
         return NamePage(items=page["data"], has_more=page["has_more"], after=after)
     raise BadPayload(f"{where}: {problem}; nothing of this read was kept. If it persists, the API has changed.")
@@ -80,17 +90,19 @@ def listed_names(names: NameList, pages: Sequence[RawPage], *, where: str) -> tu
             drift.update(dict.fromkeys(_new_values(names.label, names.fields, item)))
             extras = dict(_unknown(names.fields, item))
             drift.update(dict.fromkeys(f"{names.label}: unknown field {name!r}, kept in extras" for name in extras))
-            found[item["id"]] = _listed(names, item, unquote(project) if project else None, extras)
+            one = _listed(names, item, unquote(project) if project else None, extras)
+            found[one.id] = one
     return list(found.values()), tuple(drift)
 
 
 def _listed(names: NameList, item: dict[str, Any], project: str | None, extras: dict[str, Any]) -> ListedName:
     kinds = {field.name: field.kind for field in names.fields}
-    columns: dict[str, Any] = {"project_id": project} if names.is_per_project else {}
+    columns: dict[str, Any] = {"project_id": project} if names.is_per_project and not names.is_single else {}
     for column, paths in names.columns.items():
         value = next((v for path in paths if (v := _at(item, path)) is not None), None)
-        columns[column] = utc_moment(value) if value is not None and kinds.get(paths[0]) == "moment" else value
-    return ListedName(id=item["id"], columns=columns, extras=extras)
+        stored = _STORED.get(kinds.get(paths[0], "json"))
+        columns[column] = stored(value) if stored is not None and value is not None else value
+    return ListedName(id=names.id_of(item, project), columns=columns, extras=extras)
 
 
 def _at(item: Mapping[str, Any], path: str) -> Any:
@@ -124,8 +136,11 @@ def _new_values(where: str, fields: Sequence[NameField], item: Mapping[str, Any]
 @cache
 def _validator(name: str) -> SchemaValidator:
     """Validates pages of a list: unknown fields of an object stay, those of the page go."""
-    names = NAME_LISTS[name]
-    item = _object(names.fields, {"object": field_of(core_schema.literal_schema([names.object])), "id": field_of(_ID)})
+    names = LISTS[name]
+    kind = {"object": field_of(core_schema.literal_schema([names.object]))}
+    if names.is_single:
+        return SchemaValidator(_object(names.fields, kind))
+    item = _object(names.fields, {**kind, "id": field_of(_ID)})
     page = {
         "object": field_of(core_schema.literal_schema([LIST_OBJECT])),
         "data": field_of(list_of(item)),

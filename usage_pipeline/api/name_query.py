@@ -97,6 +97,23 @@ def list_answer(names: NameList, source: NameSource, project_id: str | None, que
     }
 
 
+def single_answer(
+    names: NameList, source: NameSource, project_id: str | None, parameters: Parameters
+) -> dict[str, Any]:
+    """The one object of a path.
+
+    Raises:
+        Refusal: there is no such project, no such object, or a parameter was sent.
+    """
+    for name, _ in parameters:
+        raise refusal(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    found = source.names(names, project_id)
+    if not found:
+        missing = f"Project '{project_id}'" if found is None else "Spend limit"
+        raise refusal(f"{missing} not found.", param=None, code="not_found", status=404)
+    return {"object": names.object, **found[0]}
+
+
 def _kept(items: Sequence[Item], query: NameQuery) -> list[Item]:
     """What the request lets through: what it does not ask for, the service leaves out."""
     asked = query.choices.get("owner_project_access", "active")

@@ -13,7 +13,7 @@ from usage_pipeline.api.error_answers import Purpose
 from usage_pipeline.api.name_models import NamePage, listed_names, parse_name_page
 from usage_pipeline.api.together import together
 from usage_pipeline.api.transport import Tally, Transport
-from usage_pipeline.errors import BadPayload, IncompleteListing, RequestRefused
+from usage_pipeline.errors import BadPayload, IncompleteListing, NotFound, RequestRefused
 from usage_pipeline.name_lists import NAME_LISTS, NAME_PAGES, NameList
 from usage_pipeline.records import NamesRead, RawPage
 
@@ -30,7 +30,8 @@ async def read_list(transport: Transport, names: NameList, fetched_at: datetime)
     """
     tally = Tally()
     projects = await _project_ids(transport, names, tally) if names.is_per_project else [None]
-    walks = await together([_to_the_end(transport, names, project, tally) for project in projects])
+    read = _single if names.is_single else _to_the_end
+    walks = await together([read(transport, names, project, tally) for project in projects])
     pages = [page for walk in walks for page in walk.pages]
     items, drift = listed_names(names, pages, where=names.label)
     if names.is_never_empty and not items:
@@ -103,8 +104,8 @@ async def _to_the_end(
     where: str | None = None,
 ) -> _Walk:
     """All pages; an `after` the service no longer takes (the object was deleted meanwhile) restarts, twice at most."""
-    path = names.path_for(None if project is None else quote(project, safe=""))
-    where = where or (names.label if project is None else f"{names.label} of {project:.60}")
+    path = _path(names, project)
+    where = where or _where(names, project)
     restarts = 0
     while True:
         walk = _Walk(where)
@@ -131,6 +132,32 @@ async def _to_the_end(
     return walk
 
 
+async def _single(transport: Transport, names: NameList, project: str | None, tally: Tally) -> _Walk:
+    """The one object of a path; none where the service finds nothing there."""
+    walk = _Walk(_where(names, project))
+    try:
+        answer = await transport.get(
+            _path(names, project),
+            (),
+            where=walk.where,
+            read=lambda body: parse_name_page(names, body, where=walk.where),
+            tally=tally,
+            purpose=_purpose(names),
+        )
+    except NotFound:
+        return walk
+    walk.pages.append(answer.raw)
+    return walk
+
+
+def _path(names: NameList, project: str | None) -> str:
+    return names.path_for(None if project is None else quote(project, safe=""))
+
+
+def _where(names: NameList, project: str | None) -> str:
+    return names.label if project is None else f"{names.label} of {project:.60}"
+
+
 def _parameters(names: NameList, after: str | None) -> Sequence[tuple[str, str]]:
     pairs = [*names.parameters.items(), ("limit", str(NAME_PAGES.maximum))]
     return pairs if after is None else [*pairs, ("after", after)]
@@ -138,6 +165,12 @@ def _parameters(names: NameList, after: str | None) -> Sequence[tuple[str, str]]
 
 def _purpose(names: NameList) -> Purpose:
     """A key may be let into one list and not into another."""
+    if names.is_single:
+        needs = (
+            "Spend limits need an admin key that may read the organization's management (api.management.read); budgets "
+            "can be written in budgets.csv instead."
+        )
+        return Purpose(name=names.label, needs=needs)
     return Purpose(
         name=names.label,
         needs="Names need an admin key that may read the organization's management lists (api.management.read); "

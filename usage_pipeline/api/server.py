@@ -23,11 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usage_pipeline.api.cursor import write_cursor
 from usage_pipeline.api.encoding import page_text
-from usage_pipeline.api.name_query import NameSource, list_answer, parse_name_query
+from usage_pipeline.api.name_query import NameSource, list_answer, parse_name_query, single_answer
 from usage_pipeline.api.query import BucketSource, check_availability, page_bounds, parse_query
 from usage_pipeline.api.refusals import Refusal, missing_scope, refusal
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
-from usage_pipeline.name_lists import NAME_LISTS, NameList
+from usage_pipeline.name_lists import LISTS, NameList
 
 ROOT = "/v1"
 _KEY_PREFIX = "sk-admin-"
@@ -80,8 +80,10 @@ def create_app(
             _check_key(request, _NAMELESS, "api.management.read")
             if delay_seconds > 0:
                 await asyncio.sleep(delay_seconds)
-            query = parse_name_query(names, request.query_params.multi_items())
-            return JSONResponse(list_answer(names, source, request.path_params.get("project_id"), query))
+            project, parameters = request.path_params.get("project_id"), request.query_params.multi_items()
+            if names.is_single:
+                return JSONResponse(single_answer(names, source, project, parameters))
+            return JSONResponse(list_answer(names, source, project, parse_name_query(names, parameters)))
 
         return answer
 
@@ -89,7 +91,7 @@ def create_app(
     return Starlette(
         routes=[
             *(Route(ROOT + row.path, answerer(row), methods=["GET"]) for row in ENDPOINTS.values()),
-            *(Route(ROOT + row.path, lister(row), methods=["GET"]) for row in NAME_LISTS.values()),
+            *(Route(ROOT + row.path, lister(row), methods=["GET"]) for row in LISTS.values()),
         ],
         middleware=[
             Middleware(_StampHeaders, source=source),

@@ -14,7 +14,7 @@ from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.labels import labelled, last_names
 from usage_pipeline.marts.registry import load_marts
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.simulator.clock import VirtualClock
 from usage_pipeline.simulator.organization import Organization
@@ -70,7 +70,7 @@ def run_demo(*, days: int, seed: int) -> int:
 
 def _run(settings: Settings, window: Window) -> JobResult:
     """The job, with a bar that names the step just done."""
-    with progress("sync_usage", len(ENDPOINTS) + len(NAME_LISTS) + len(load_marts()) + _OTHER_STEPS) as bar:
+    with progress("sync_usage", len(ENDPOINTS) + len(LISTS) + len(load_marts()) + _OTHER_STEPS) as bar:
 
         def tell(news: StepNews) -> None:
             bar.update(bar.task_ids[0], description=f"{news.asset}: {news.outcome}")

@@ -1,4 +1,4 @@
-"""One asset per list of names: reads it whole, merges it into its dims table, reports what changed.
+"""One asset per list of names or spend limits: reads it whole, merges it into its dims table, reports what changed.
 
 Put what a list's step does here. The lists have no days; the assets share the days of the others all the same, for
 else a backfill of the job would need a second run for them. A run over many days reads each list once.
@@ -12,7 +12,7 @@ import dagster as dg
 from usage_pipeline.defs.partitions import asset_window, dim_key
 from usage_pipeline.defs.session import SESSION, Session, session_of
 from usage_pipeline.lake.dims import DIMS
-from usage_pipeline.name_lists import NAME_LISTS, NameList
+from usage_pipeline.name_lists import LISTS, NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.sync import ClientFactory
 
@@ -20,8 +20,8 @@ _COUNTS = ("rows", "inserted", "updated", "deleted", "requests", "retries", "pag
 
 
 def dim_assets(partitions: dg.DailyPartitionsDefinition, client_factory: ClientFactory) -> list[dg.AssetsDefinition]:
-    """The assets of all lists of names."""
-    return [_dim_asset(names, partitions, client_factory) for names in NAME_LISTS.values()]
+    """The assets of all lists."""
+    return [_dim_asset(names, partitions, client_factory) for names in LISTS.values()]
 
 
 def _dim_asset(

@@ -11,7 +11,6 @@ from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_rows
 from usage_pipeline.marts.registry import Mart, load_marts
-from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.warehouse import build_mart
 
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
@@ -37,7 +36,7 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
         },
         deps=[
             *map(usage_key, sorted(mart.endpoints)),
-            *map(dim_key, sorted(mart.dims & NAME_LISTS.keys())),
+            *map(dim_key, sorted(mart.lists)),
             *map(mart_key, sorted(mart.marts)),
         ],
         partitions_def=partitions,

@@ -87,6 +87,28 @@ NAMES = (
     _named("admin_keys", "Admin API keys, each version of their names.", _CREATED, *_OWNER),
 )
 
+
+def _limits(name: str, description: str, identity: str) -> Dim:
+    columns: tuple[Column, ...] = (
+        ("organization", pa.string(), "Label of the organization."),
+        ("id", pa.string(), identity),
+        ("amount", MONEY, "What the service lets be spent."),
+        ("currency", pa.string(), "Currency of the amount, as the service writes it."),
+        ("interval", pa.string(), "What the amount is for: month."),
+        ("enforcement", pa.string(), "inactive, or enforcing where the limit stops requests."),
+        *_HISTORY,
+    )
+    return Dim(name=name, description=description, grain=("organization", "id", "valid_from"), columns=columns)
+
+
+LIMITS = (
+    _limits(
+        "organization_spend_limits", "The organization's spend limit, each version of it.", "Always `organization`."
+    ),
+    _limits("project_spend_limits", "Spend limits of projects, each version of them.", "Id of the project."),
+)
+LISTED = (*NAMES, *LIMITS)  # what the service's lists fill
+
 PRICES = Dim(
     name="prices",
     description="Prices per rule for model names, meter, tier and batch, with the days they hold; overrides first.",
@@ -112,7 +134,7 @@ PRICES = Dim(
 
 BUDGETS = Dim(
     name="budgets",
-    description="Budgets of data/budgets.csv: what a month may cost, for the whole organization or a project.",
+    description="What a month may cost, for the whole organization or a project: data/budgets.csv and spend limits.",
     grain=("organization", "project_id", "month", "currency"),
     columns=(
         ("organization", pa.string(), "Label of the organization."),
@@ -120,6 +142,7 @@ BUDGETS = Dim(
         ("month", pa.date32(), "First day of the month it is for; null: every month that has none of its own."),
         ("currency", pa.string(), "Currency of the amount, in lower case as the service writes it."),
         ("amount", MONEY, "What the month may cost."),
+        ("source", pa.string(), "budgets.csv, or spend_limit: the service's, where the file has no line for the same."),
     ),
 )
 
@@ -139,7 +162,7 @@ TAGS = Dim(
     ),
 )
 
-DIMS: dict[str, Dim] = {dim.name: dim for dim in (*NAMES, PRICES, BUDGETS, TAGS)}
+DIMS: dict[str, Dim] = {dim.name: dim for dim in (*LISTED, PRICES, BUDGETS, TAGS)}
 
 
 def read_dim(lake: Lake, dim: Dim) -> pa.Table:

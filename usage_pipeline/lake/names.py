@@ -18,7 +18,7 @@ from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import naive
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import json_text
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.records import ListedName
 
 Row = dict[str, Any]
@@ -76,7 +76,7 @@ def _replace(
     if seen_at <= max((row[name] for row in held for name in ("last_seen", "deleted_at") if row[name]), default=_NEVER):
         return NameChanges(rows=len(items))
     listed = [_row(dim, organization, item) for item in items]
-    merged = merge_names(held, listed, seen_at, since=NAME_LISTS[dim.name].since)
+    merged = merge_names(held, listed, seen_at, since=LISTS[dim.name].since)
     changes = _changes(held, merged, len(items))
     if not changes.is_written:
         return changes

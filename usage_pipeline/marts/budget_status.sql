@@ -15,6 +15,7 @@
 -- backtest_error: mean absolute percentage error of the same method over up to 8 weeks of what recurs, each forecast from
 -- the day before it (14 days of history or more). forecast_low, forecast_high: the 10 % and 90 % quantiles of those
 -- weeks' actual to forecast, on what is still to come; null with fewer than 4 such weeks.
+-- budget_source: budgets.csv, or spend_limit where the service keeps it.
 -- status: breached (more is spent than budgeted), at_risk (the forecast is above the budget), ok, no_budget; no_cost: a
 -- budget to which nothing was billed on any closed day, as where its project or currency is mistyped.
 -- DuckDB divides decimals, and takes medians between two, as binary floats: quotients here are of whole numbers, of which
@@ -50,7 +51,7 @@ billed as materialized (
 budgets as (
     select
         organization, case when project_id is null then 'organization' else 'project' end as scope,
-        project_id, month, currency, amount
+        project_id, month, currency, amount, source
     from dims.budgets
     where organization in (select organization from closed)
 ),
@@ -186,6 +187,17 @@ to_come as (
     join expected e on e.key = k.key and e.week = 0 and e.weekday = isodow(o.date)
     group by all
 ),
+-- a month's own budget counts before one for every month
+budgeted as (
+    select
+        t.key, t.month,
+        arg_min(b.amount, b.month is null)::decimal(38, 20) as budget, arg_min(b.source, b.month is null) as budget_source
+    from to_date t
+    join budgets b
+        on b.organization = t.organization and b.scope = t.scope and b.currency = t.currency
+        and b.project_id is not distinct from t.project_id and coalesce(b.month, t.month) = t.month
+    group by all
+),
 forecasts as (
     select
         t.*,
@@ -194,17 +206,12 @@ forecasts as (
         (coalesce(c.to_come_e10, 0)::decimal(38, 0) * 0.0000000001)::decimal(38, 20) as to_come,
         case when t.month < t.this_month then 10000000000 else i.low_e10 end as low_e10,
         case when t.month < t.this_month then 10000000000 else i.high_e10 end as high_e10,
-        coalesce(
-            (select amount from budgets b
-             where b.organization = t.organization and b.scope = t.scope and b.currency = t.currency
-               and b.project_id is not distinct from t.project_id and b.month = t.month),
-            (select amount from budgets b
-             where b.organization = t.organization and b.scope = t.scope and b.currency = t.currency
-               and b.project_id is not distinct from t.project_id and b.month is null)
-        )::decimal(38, 20) as budget
+        b.budget,
+        b.budget_source
     from to_date t
     left join errors r using (key)
     left join intervals i using (key)
+    left join budgeted b on b.key = t.key and b.month = t.month
     left join to_come c on c.key = t.key and c.month = t.month
 )
 select
@@ -215,6 +222,7 @@ select
     currency,
     as_of,
     budget,
+    budget_source,
     month_to_date,
     ((month_to_date_e10 // closed_days)::decimal(38, 0) * 0.0000000001)::decimal(38, 20) as run_rate,
     (month_to_date + to_come)::decimal(38, 20) as forecast,

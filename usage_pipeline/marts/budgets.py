@@ -1,7 +1,7 @@
-"""Budgets people write: `<data_dir>/budgets.csv` into `dims.budgets`.
+"""Budgets: `<data_dir>/budgets.csv`, which people write, and the service's spend limits, into `dims.budgets`.
 
-Put reading and checking of the file here; what a budget means against the bill is marts/budget_status.sql's. The
-service has spend limits too (QUIRKS: Names), at addresses that are not in the endpoint table: they are not read.
+Put reading and checking of the file here, and which of the two counts; how the limits are read is name_lists.py's, what
+a budget means against the bill marts/budget_status.sql's.
 """
 
 import re
@@ -13,11 +13,13 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from usage_pipeline.lake.dims import BUDGETS, read_dim, replace_dim
+from usage_pipeline.lake.dims import BUDGETS, LIMITS, read_dim, replace_dim
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.user_files import Currency, read_user_csv, wrong_line
+from usage_pipeline.name_lists import ORGANIZATION_ID
 
 BUDGETS_FILE = "budgets.csv"
+_SPEND_LIMIT = "spend_limit"  # the source of a budget the service keeps
 _EXAMPLE = "scope,project_id,month,amount,currency / project,proj_abc,2026-11,250.00,usd"
 _MONTH = re.compile(r"\d{4}-\d{2}")
 
@@ -69,17 +71,42 @@ def read_budgets(path: Path) -> list[Budget]:
 
 
 def load_budgets(lake: Lake, data_dir: Path, organization: str) -> bool:
-    """Make `dims.budgets` hold the file's budgets for this organization; False where it already did.
+    """Make `dims.budgets` hold the file's budgets and the spend limits of this organization; False where it did.
+
+    A line of the file counts instead of the limit for the same project, month (every) and currency.
 
     Raises:
         FixConfig: the file is wrong; the table keeps what it had.
     """
+    written = read_budgets(data_dir / BUDGETS_FILE)
     rows = [
-        {"organization": organization, **budget.model_dump(exclude={"scope"})}
-        for budget in read_budgets(data_dir / BUDGETS_FILE)
+        {"organization": organization, "source": BUDGETS_FILE, **budget.model_dump(exclude={"scope"})}
+        for budget in written
+    ]
+    grains = {budget.grain for budget in written}
+    rows += [
+        {"organization": organization, "source": _SPEND_LIMIT, **limit}
+        for limit in _spend_limits(lake, organization)
+        if (limit["project_id"], limit["month"], limit["currency"]) not in grains
     ]
     held = read_dim(lake, BUDGETS)
     if not rows and not held.num_rows:
         return False
     others = [row for row in held.to_pylist() if row["organization"] != organization]
     return replace_dim(lake, BUDGETS, pa.Table.from_pylist([*others, *rows], schema=BUDGETS.schema))
+
+
+def _spend_limits(lake: Lake, organization: str) -> list[dict[str, Any]]:
+    """The limits the service has now, as budgets of every month."""
+    return [
+        {
+            "project_id": None if row["id"] == ORGANIZATION_ID else row["id"],
+            "month": None,
+            "currency": row["currency"].lower(),
+            "amount": row["amount"],
+        }
+        for dim in LIMITS
+        for row in read_dim(lake, dim).to_pylist()
+        if row["organization"] == organization and row["interval"] == "month"
+        if row["valid_to"] is None and row["deleted_at"] is None
+    ]

@@ -16,8 +16,10 @@ from usage_pipeline.marts.labels import labelled, last_names
 
 _NOW = "organization = $organization and month = date_trunc('month', as_of)"
 _BUDGETS = """
-select scope, project_id, strftime(month, '%Y-%m'), currency, budget, month_to_date, forecast, status, as_of
-from ({budgets}) where {now} and status in ('breached', 'at_risk', 'no_cost')
+select
+    scope, project_id, strftime(month, '%Y-%m'), currency, budget, budget_source, month_to_date, forecast, status, as_of
+from ({budgets})
+where {now} and (status in ('breached', 'at_risk') or status = 'no_cost' and budget_source = 'budgets.csv')
 order by status desc, scope, project_id, currency
 """
 _ANOMALIES = """
@@ -62,11 +64,11 @@ def _ask(lake: Lake, statement: str, organization: str) -> Sequence[tuple[Any, .
 def _budget(
     organization: str, projects: dict[str, str], scope: str, project: str | None, month: str, *row: Any
 ) -> Finding:
-    currency, budget, spent, forecast, status, as_of = row
+    currency, budget, source, spent, forecast, status, as_of = row
     who = "the organization" if scope == "organization" else f"project {labelled(project, 'project', projects)}"
     explain = (
         f"See where it goes (`usage-pipeline explain --from {_month_before(as_of)} --to {month}`), "
-        "then spend less or raise the budget in budgets.csv."
+        f"then spend less or raise the {'budget in budgets.csv' if source == 'budgets.csv' else 'spend limit'}."
     )
     if status == "breached":
         said = (

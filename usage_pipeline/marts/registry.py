@@ -16,6 +16,7 @@ from importlib.resources import files
 from usage_pipeline.lake.engine import tables_read
 from usage_pipeline.lake.snapshot import Relation
 from usage_pipeline.marts.derived import derived_behind, sources_of
+from usage_pipeline.name_lists import NAME_LISTS, SPEND_LIMITS
 
 _HEADER = re.compile(r"-- (?P<description>.+)\n-- grain: (?P<grain>.+)\n(-- scope: (?P<scope>day|whole)\n)?")
 
@@ -40,6 +41,12 @@ class Mart:
     def dims(self) -> frozenset[str]:
         """Dimensions it reads, directly or through a derived view."""
         return self._sources("dims.")
+
+    @property
+    def lists(self) -> frozenset[str]:
+        """Lists of the service its dimensions are filled from; budgets hold the spend limits."""
+        limits = SPEND_LIMITS.keys() if "budgets" in self.dims else ()
+        return frozenset({*(self.dims & NAME_LISTS.keys()), *limits})
 
     @property
     def marts(self) -> frozenset[str]:

@@ -12,8 +12,10 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
+from usage_pipeline.name_lists import SPEND_LIMITS
 from usage_pipeline.simulator.chance import chance
 from usage_pipeline.simulator.events import NEVER
+from usage_pipeline.simulator.limits import spend_limit
 from usage_pipeline.simulator.roster import FOUNDED, ApiKey, Project, Roster, User
 from usage_pipeline.windows import DAY_SECONDS, day_start
 
@@ -68,9 +70,20 @@ class Directory:
 
     def listed(self, name: str, project_id: str | None, now: int) -> list[Item] | None:
         """The objects of a list at a moment, oldest first; None where there is no such project."""
-        if project_id is not None and project_id not in {life.id for life in self.projects if life.born <= now}:
+        if name in SPEND_LIMITS:
+            return self._limits(project_id, now)
+        if project_id is not None and not self._is_project(project_id, now):
             return None
         return sorted(self._show[name](project_id, now), key=lambda item: (item[_born_field(name)], item["id"]))
+
+    def _limits(self, project_id: str | None, now: int) -> list[Item] | None:
+        """The spend limit of the organization or a project."""
+        if project_id is not None and not self._is_project(project_id, now):
+            return None
+        return [] if (limit := spend_limit(self._seed, project_id, now)) is None else [limit]
+
+    def _is_project(self, project_id: str, now: int) -> bool:
+        return project_id in {life.id for life in self.projects if life.born <= now}
 
     @cached_property
     def projects(self) -> list[Life]:

@@ -6,11 +6,11 @@ import dagster as dg
 
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline_tests.dagster.stage import Stage, failures, recent, staged, values
 from usage_pipeline_tests.world import rows
 
-DIMS = [f"dims/{name}" for name in NAME_LISTS]
+DIMS = [f"dims/{name}" for name in LISTS]
 MONEY = [*DIMS, "usage/costs", "marts/cost_daily", "marts/cost_by_key"]
 
 
@@ -24,7 +24,7 @@ def test_a_run_reads_the_lists_and_marts_have_their_names(stage: Stage) -> None:
     """One run over days brings names before the marts that read them, and says how many there are."""
     result = stage.run(recent(3), MONEY)
     assert result.success, failures(result)
-    for asset, names in zip(DIMS, NAME_LISTS.values(), strict=True):
+    for asset, names in zip(DIMS, LISTS.values(), strict=True):
         told = facts(stage, asset)
         assert told["outcome"] == "replaced"
         assert rows(stage.settings, f"select count(*) from {names.label}") == [(told["run_rows"],)]
@@ -54,7 +54,8 @@ def test_a_failing_list_fails_what_reads_it_and_nothing_else(stage: Stage) -> No
         stage.settings = stage.settings.model_copy(update={"base_url": server.base_url})
         result = stage.run(recent(3), MONEY)
     failed = failures(result)
-    assert set(failed) == {"dims__projects", "dims__api_keys", "dims__service_accounts"}
+    per_project = {f"dims__{names.name}" for names in LISTS.values() if names.is_per_project}
+    assert set(failed) == {"dims__projects", *per_project}
     assert failed["dims__projects"].startswith("dims.projects: ")
     built = {str(event.step_key) for event in result.all_node_events if event.is_step_success}
     assert {"usage__costs", "dims__users", "dims__admin_keys", "marts__cost_daily"} <= built

@@ -11,13 +11,13 @@ from usage_pipeline.defs.build import build_defs
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.schemas import columns
 from usage_pipeline.marts.registry import load_marts
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
 
 USAGE = {dg.AssetKey(["usage", name]) for name in ENDPOINTS}
 MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
-DIMS = {dg.AssetKey(["dims", name]) for name in NAME_LISTS}
+DIMS = {dg.AssetKey(["dims", name]) for name in LISTS}
 WAREHOUSE = dg.AssetKey("warehouse")
 
 
@@ -38,7 +38,7 @@ def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
     for name, mart in load_marts().items():
         expected = {dg.AssetKey(["usage", one]) for one in mart.endpoints}
         expected |= {dg.AssetKey(["marts", one]) for one in mart.marts}
-        expected |= {dg.AssetKey(["dims", one]) for one in mart.dims & NAME_LISTS.keys()}
+        expected |= {dg.AssetKey(["dims", one]) for one in mart.lists}
         assert graph.get(dg.AssetKey(["marts", name])).parent_keys == expected
     assert graph.get(WAREHOUSE).parent_keys == MARTS
 

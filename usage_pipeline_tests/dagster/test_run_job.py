@@ -18,7 +18,7 @@ from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.marts.registry import load_marts
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import Stage, impatient, recent
 from usage_pipeline_tests.world import rows
@@ -43,7 +43,7 @@ def test_it_runs_silently_and_tells_a_listener(stage: Stage, capfd: pytest.Captu
     assert (result.is_success, result.failures) == (True, {})
     assert capfd.readouterr() == ("", "")
     expected = {f"usage/{name}" for name in ENDPOINTS} | {f"marts/{name}" for name in load_marts()} | {"warehouse"}
-    expected |= {f"dims/{name}" for name in NAME_LISTS}
+    expected |= {f"dims/{name}" for name in LISTS}
     assert {one.asset for one in news} >= expected
     assert next(one.rows for one in news if one.asset == "usage/completions") > 0
     run = stage.instance.get_run_by_id(result.run_id)

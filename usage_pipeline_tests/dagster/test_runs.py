@@ -14,14 +14,14 @@ from usage_pipeline.defs.partitions import range_tags
 from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import KEY, SILENT, Stage, failures, recent, staged, values, verdicts
 from usage_pipeline_tests.world import rows, versions
 
 ALL = {f"usage__{name}" for name in ENDPOINTS}
-NAMES = {f"dims__{name}" for name in NAME_LISTS}
+NAMES = {f"dims__{name}" for name in LISTS}
 
 
 def _metadata(stage: Stage, asset: str) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from usage_pipeline.errors import LakeDamaged, LakeUnwritable, PermissionRefused
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.name_lists import LISTS as ALL_LISTS
 from usage_pipeline.name_lists import NAME_LISTS, NameList
 from usage_pipeline.names import choose_lists
 from usage_pipeline.records import ListedName
@@ -24,6 +25,7 @@ from usage_pipeline_tests.unit.test_cli import env, run
 from usage_pipeline_tests.world import NOW, World, everything, last_days, open_world, rows, versions
 
 LISTS = list(NAME_LISTS.values())
+ALL = list(ALL_LISTS.values())  # with the spend limits, which the command reads too
 ENDPOINT = ["moderations"]
 
 
@@ -32,7 +34,11 @@ def shown(world: World, names: NameList) -> dict[str, str]:
     organization = world.organization
     projects = [one["id"] for one in organization.names(NAME_LISTS["projects"], None) or []]
     scopes = projects if names.is_per_project else [None]
-    return {one["id"]: one["name"] for scope in scopes for one in organization.names(names, scope) or []}
+    return {
+        names.id_of(one, scope): one.get("name", "")
+        for scope in scopes
+        for one in organization.names(names, scope) or []
+    }
 
 
 def held(settings: Settings, names: NameList) -> dict[str, str]:
@@ -195,7 +201,7 @@ def test_a_key_without_the_scope_for_lists_is_a_warning(tmp_path: Path) -> None:
         result = run(*arguments, cwd=tmp_path, **env(settings, OPENAI_ADMIN_KEY="sk-admin-nonames"))
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stderr.splitlines() if "dims." in line]
-    assert [line.split()[1].rstrip(":") for line in lines] == [names.label for names in LISTS]
+    assert [line.split()[1].rstrip(":") for line in lines] == [names.label for names in ALL]
     assert all(line.startswith("warning: ") and "api.management.read" in line for line in lines)
 
 
@@ -205,12 +211,12 @@ def test_the_command_shows_names_beside_endpoints(still_world: World, tmp_path: 
     arguments = ("sync", "--since", "2026-11-19", "--until", "2026-11-20")
     table = run(*arguments, cwd=tmp_path, **env(settings))
     assert table.returncode == 0, table.stderr
-    assert all(names.label in table.stdout for names in LISTS)
+    assert all(names.label in table.stdout for names in ALL)
     told = json.loads(run(*arguments, "--json", cwd=tmp_path, **env(settings)).stdout)
     assert [(one["table"], one["outcome"], one["error"]) for one in told["names"]] == [
-        (names.label, "unchanged", None) for names in LISTS
+        (names.label, "unchanged", None) for names in ALL
     ]
-    assert {one["rows"] for one in told["names"]} == {len(shown(still_world, names)) for names in LISTS}
+    assert [one["rows"] for one in told["names"]] == [len(shown(still_world, names)) for names in ALL]
     some = json.loads(run(*arguments, "--endpoint", "images", "--json", cwd=tmp_path, **env(settings)).stdout)
     assert some["names"] == []
     with LoopbackServer(refusing(still_world, lambda path: path.endswith("/users"), 400)) as server:
@@ -219,7 +225,7 @@ def test_the_command_shows_names_beside_endpoints(still_world: World, tmp_path: 
     assert failed.returncode == 1
     lines = failed.stderr.strip().splitlines()
     assert len([line for line in lines if line.startswith("usage-pipeline: dims.users: ")]) == 1
-    assert choose_lists(None) == LISTS
+    assert choose_lists(None) == ALL
 
 
 def test_replay_rebuilds_the_names_from_raw(world: World, tmp_path: Path) -> None:
