@@ -6,7 +6,7 @@ Put the making of this warehouse here; what must hold of it is unit/test_quarter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
@@ -37,7 +37,7 @@ def live(data_dir: Path) -> Settings:
         settings = world.settings(data_dir, USAGE_PIPELINE_START_DATE=START.isoformat())
         for moment in [*moments[:-1], NOW]:
             world.clock.set(moment)
-            report = world.sync(settings, lists=list(NAME_LISTS.values()))
+            report = world.sync(settings, lists=list(LISTS.values()))
             assert not report.failed
             assert report.refresh_error is None
         projects = sorted(life.id for life in world.organization.directory.projects)

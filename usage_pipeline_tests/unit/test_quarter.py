@@ -36,6 +36,7 @@ HAS = {
     "unpriced models": "select count(*) from marts.unpriced_models",
     "tags": "select count(*) from marts.cost_by_team where team <> 'untagged'",
     "budgets": "select count(*) from marts.budget_status where budget is not null",
+    "spend limits": "select count(*) from marts.budget_status where budget_source = 'spend_limit'",
     "own prices": "select count(*) from dims.prices where is_override",
 }
 # Every mart that tells the whole bill, with its column of it.
