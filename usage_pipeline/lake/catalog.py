@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from usage_pipeline.lake.as_of import as_of_macros
 from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.lake.engine import connect, identifier, literal
 from usage_pipeline.lake.snapshot import Relation
@@ -25,7 +26,10 @@ def create_views(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) 
 
 
 def publish(path: Path, relations: Iterable[Relation]) -> None:
-    """Write the file anew and put it in place at once; a reader has the old one or the new one."""
+    """Write the file anew and put it in place at once; a reader has the old one or the new one.
+
+    The relations hold those of usage and meta, which the macros for looking back read.
+    """
     shown = list(relations)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -37,6 +41,8 @@ def publish(path: Path, relations: Iterable[Relation]) -> None:
             con.begin()  # one write of the file instead of one per statement
             create_views(con, shown)
             _comment(con, shown)
+            for statement in as_of_macros():
+                con.execute(statement)
             con.commit()
             con.execute("use memory")
             con.execute("detach published")

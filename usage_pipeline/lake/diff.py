@@ -3,7 +3,7 @@
 Put the comparison and the ledger rows it yields here; writing them is replace.py's.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -125,8 +125,17 @@ def _load(
     )
 
 
+def ledger_struct(side: str, fields: Iterable[pa.Field]) -> str:
+    """SQL of one side's columns as a ledger row holds them; money as text, for JSON numbers may be read as floats."""
+    parts = (
+        f"{identifier(f.name)} := {side}.{identifier(f.name)}{'::varchar' if pa.types.is_decimal(f.type) else ''}"
+        for f in fields
+    )
+    return f"struct_pack({', '.join(parts)})"
+
+
 def _statement(endpoint: Endpoint) -> str:
-    """The comparison for this endpoint's columns; money travels as text, for JSON numbers may be read as floats."""
+    """The comparison for this endpoint's columns."""
     schema = usage_schema(endpoint)
     grain = set(endpoint.grain)
     fixed = {"organization", "date", "bucket_start", "bucket_end", "bucket_width", PART}
@@ -135,11 +144,7 @@ def _statement(endpoint: Endpoint) -> str:
     same += [f"n.{identifier(name)} is not distinct from o.{identifier(name)}" for name in endpoint.grain]
 
     def packed(side: str, fields: list[pa.Field]) -> str:
-        parts = (
-            f"{identifier(f.name)} := {side}.{identifier(f.name)}{'::varchar' if pa.types.is_decimal(f.type) else ''}"
-            for f in fields
-        )
-        return f"struct_pack({', '.join(parts)})"
+        return ledger_struct(side, fields)
 
     keys = [schema.field(name) for name in endpoint.grain]
     return _STATEMENT.format(
