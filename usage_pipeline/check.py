@@ -30,7 +30,7 @@ def run_checks(settings: Settings, now: datetime) -> list[Finding]:
     Raises:
         FixConfig: nothing was synced yet, or a file people write is wrong.
     """
-    states = [one for one in endpoint_status(settings) if one.organization == settings.organization]
+    states = [one for one in endpoint_status(settings, now) if one.organization == settings.organization]
     known = [one for one in states if one.first_day and one.last_day]
     if not known:
         raise FixConfig("there is nothing to check yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")

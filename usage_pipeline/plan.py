@@ -8,11 +8,13 @@ from datetime import date, datetime, timedelta
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.ledger import day_states
+from usage_pipeline.lake.settling import DEEP_DAYS, lookback_days, observed_settling
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs
 
 _SERVICE_BEGAN = date(2020, 6, 1)
+_DEEP_EVERY = timedelta(days=7)
 
 
 def asked_window(since: date, until: date | None, now: datetime) -> Window:
@@ -30,21 +32,27 @@ def asked_window(since: date, until: date | None, now: datetime) -> Window:
 
 
 def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) -> list[date]:
-    """Days to read without being told: unknown ones, the lookback, and those not yet checked at the lookback's age.
+    """Days to read without being told: unknown ones, the lookback, those not yet checked at its age, the deep re-read.
 
-    The last kind is what a host that was off left behind: a day last read while young may have changed since.
+    The third kind is what a host that was off left behind: a day last read while young may have changed since. The
+    last finds what changes later than the lookback reaches, and so lengthens it.
     """
     today = now.date()
     first = settings.first_day(today)
     if first > today:
         raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
-    lookback = timedelta(days=max(settings.lookback_days, 1))
+    settling = observed_settling(lake, now).get((settings.organization, endpoint.name))
+    lookback = timedelta(days=lookback_days(settings.lookback_days, settling))
     everything = Window.of_days(first, today + timedelta(days=1))
     known = day_states(lake, settings.organization, endpoint.name, everything)
+    deep = today - timedelta(days=DEEP_DAYS)
+    is_deep_due = any(day >= deep and now - state.checked_at >= _DEEP_EVERY for day, state in known.items())
     return [
         day
         for day in everything.dates()
-        if day not in known or day >= today - lookback or known[day].checked_at.date() < day + lookback
+        if day not in known
+        or day >= (deep if is_deep_due else today - lookback)
+        or known[day].checked_at.date() < day + lookback
     ]
 
 

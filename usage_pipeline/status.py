@@ -4,7 +4,7 @@ Put the computation behind `usage-pipeline status` here; printing it is the comm
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.settling import Settling, lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
@@ -24,7 +25,8 @@ _LAST_SYNCS = "select organization, endpoint, max(fetched_at) as fetched_at from
 class EndpointStatus:
     """One endpoint of one organization: first known day, watermark, rows, and runs of days missing in between.
 
-    The watermark is the last day of the unbroken run of known days from the first one.
+    The watermark is the last day of the unbroken run of known days from the first one. `lookback_days` are read again
+    by each sync, `settling` is the evidence behind them where closed buckets were seen to change.
     """
 
     organization: str
@@ -36,9 +38,11 @@ class EndpointStatus:
     rows: int
     gaps: tuple[Window, ...]
     last_sync: datetime | None
+    lookback_days: int = 0
+    settling: Settling | None = None
 
 
-def endpoint_status(settings: Settings) -> list[EndpointStatus]:
+def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
     """Every endpoint's status, in the table's order, for each organization in the lake, else the configured one."""
     with files_explained("status"):
         snapshot = take_snapshot(Lake(settings.lake_dir))
@@ -48,9 +52,14 @@ def endpoint_status(settings: Settings) -> list[EndpointStatus]:
     with session() as con:
         found: pa.Table = con.sql(_LAST_SYNCS.format(log=snapshot.log_sql())).to_arrow_table()
     last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
+    settling = observed_settling(Lake(settings.lake_dir), now)
     organizations = sorted({organization for organization, _ in known}) or [settings.organization]
     return [
-        _status(organization, name, known.get((organization, name), {}), last.get((organization, name)))
+        replace(
+            _status(organization, name, known.get((organization, name), {}), last.get((organization, name))),
+            lookback_days=lookback_days(settings.lookback_days, settling.get((organization, name))),
+            settling=settling.get((organization, name)),
+        )
         for organization in organizations
         for name in ENDPOINTS
     ]

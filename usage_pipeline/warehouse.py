@@ -9,12 +9,14 @@ from pathlib import Path
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
+from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import check_rows, take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
 from usage_pipeline.marts.inputs import load_inputs
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
+from usage_pipeline.windows import utc_now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,10 @@ def refresh(settings: Settings) -> Refresh:
         builds = build_marts(lake, snapshot)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
-        shown = [*snapshot.relations(), *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
+        learned = observed_settling(lake, utc_now())
+        lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
+        usage = snapshot.relations(lookbacks, lookback_days(settings.lookback_days, None))
+        shown = [*usage, *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
         publish(settings.warehouse_path, shown)
     return Refresh(builds=builds, path=settings.warehouse_path)
 

@@ -1,25 +1,36 @@
 """The `status` command."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from usage_pipeline.cli.console import print_json, print_table
 from usage_pipeline.settings import Settings
 from usage_pipeline.status import EndpointStatus, endpoint_status
+from usage_pipeline.windows import utc_now
 
 
 def run_status(*, as_json: bool) -> None:
     """Print every endpoint's status."""
-    found = endpoint_status(Settings.from_env())
+    found = endpoint_status(Settings.from_env(), utc_now())
     if as_json:
         print_json([_as_dict(one) for one in found])
         return
     for organization in dict.fromkeys(one.organization for one in found):
         print_table(
             f"Organization {organization}",
-            ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "gaps"],
+            ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "settles after", "gaps"],
             [
-                (one.endpoint, one.first_day, one.watermark, one.days, one.rows, one.last_sync, _gaps(one) or "none")
+                (
+                    one.endpoint,
+                    one.first_day,
+                    one.watermark,
+                    one.days,
+                    one.rows,
+                    one.last_sync,
+                    _settling(one),
+                    _gaps(one) or "none",
+                )
                 for one in found
                 if one.organization == organization
             ],
@@ -30,5 +41,14 @@ def _gaps(one: EndpointStatus) -> str:
     return ", ".join(str(gap) for gap in one.gaps)
 
 
+def _settling(one: EndpointStatus) -> str:
+    """How long after its end a bucket still changed, as far as syncs have seen."""
+    return "no change seen" if one.settling is None else f"{one.settling.delay / timedelta(days=1):.1f} days"
+
+
 def _as_dict(one: EndpointStatus) -> dict[str, Any]:
-    return {**asdict(one), "gaps": [str(gap) for gap in one.gaps]}
+    learned = one.settling and {
+        "changes": one.settling.changes,
+        "delay_hours": round(one.settling.delay / timedelta(hours=1), 1),
+    }
+    return {**asdict(one), "gaps": [str(gap) for gap in one.gaps], "settling": learned}

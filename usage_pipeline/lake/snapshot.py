@@ -4,7 +4,7 @@ Put pinning and the readers' view of usage and meta tables here; writing the pub
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -57,7 +57,21 @@ COVERAGE_COLUMNS = {
     "content_hash": "SHA-256 of the day's rows.",
     "changed_at": "When the read began that brought this content, UTC.",
     "versions": "How many different contents the day has had.",
+    "checked_at": "When the last read of the day began, UTC.",
+    "is_settled": "Whether it was read after as many days as closed buckets were seen to change; else provisional.",
 }
+# Lookbacks are days that a sync reads again; a day read at their age or later has had its time to change.
+_PUBLISHED_COVERAGE = """
+select * exclude (lookback), checked_at >= date + to_days(coalesce(lookback, {default}) + 1) as is_settled
+from (
+    select c.*, max(l.fetched_at) as checked_at, max(b.days) as lookback
+    from ({coverage}) c
+    join ({log}) l on l.organization = c.organization and l.endpoint = c.endpoint
+        and l.window_start < c.date + interval 1 day and l.window_end > c.date::timestamp
+    left join ({lookbacks}) b on b.organization = c.organization and b.endpoint = c.endpoint
+    group by all
+)
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +126,8 @@ class Snapshot:
         sql = _BILLED_DAYS.format(coverage=self.coverage_sql(), log=self.log_sql(), endpoints=money)
         return Relation(schema="meta", name="billed_days", sql=sql, comment="Days with a complete bill.")
 
-    def relations(self) -> list[Relation]:
-        """What the published file shows of usage and meta."""
+    def relations(self, lookbacks: Mapping[tuple[str, str], int], default_lookback: int) -> list[Relation]:
+        """What the published file shows of usage and meta; lookbacks in days by organization and endpoint."""
         shown = [_usage_relation(name, pinned.scan(leave_out=[PART])) for name, pinned in self.usage.items()]
         log = self.log_sql()
         shown.append(Relation(schema="meta", name="sync_log", sql=log, comment="One row per window read and accepted."))
@@ -129,7 +143,12 @@ class Snapshot:
             Relation(
                 schema="meta",
                 name="coverage",
-                sql=self.coverage_sql(),
+                sql=_PUBLISHED_COVERAGE.format(
+                    coverage=self.coverage_sql(),
+                    log=log,
+                    lookbacks=_lookbacks_sql(lookbacks),
+                    default=int(default_lookback),
+                ),
                 comment="One row per known endpoint and day.",
                 column_comments=COVERAGE_COLUMNS,
             )
@@ -167,6 +186,12 @@ class Snapshot:
             for name, pinned in self.usage.items()
             if name in names
         ]
+
+
+def _lookbacks_sql(lookbacks: Mapping[tuple[str, str], int]) -> str:
+    rows = [f"({literal(who)}, {literal(endpoint)}, {days:d})" for (who, endpoint), days in sorted(lookbacks.items())]
+    values = ", ".join(rows or ["(null, null, null::integer)"])
+    return f"select * from (values {values}) t(organization, endpoint, days)"  # noqa: S608 - quoted literals
 
 
 def check_rows(snapshot: Snapshot) -> None:

@@ -231,7 +231,7 @@ def test_status_of_a_damaged_lake_says_what_to_run(synced: Settings) -> None:
     """`status` over a lake that cannot be read is one error with the way out."""
     _spoil_log(synced.lake_dir / "meta" / "sync_log")
     with pytest.raises(LakeDamaged, match="usage-pipeline replay"):
-        endpoint_status(synced)
+        endpoint_status(synced, NOW)
 
 
 def test_a_folder_that_cannot_be_written_stops_before_the_service_is_asked(service: Service, tmp_path: Path) -> None:
