@@ -3,7 +3,10 @@
 Put deciding what the table holds here; the file is read in price_overrides.py, the book in price_book.py.
 """
 
+import hashlib
+from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +17,13 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.price_overrides import PRICES_FILE, read_overrides
 
 _BOOK = "genai-prices"
-_FLATTENING = 1  # raise it when price_book.py makes other rows of the same book
 
 
+@cache
 def book_source() -> str:
-    """The price book's name and version, as `dims.prices` tells it."""
-    return f"{_BOOK} {version(_BOOK)}, flattening {_FLATTENING}"
+    """The price book's name and version, as `dims.prices` tells it, and what flattened it: other code, other rows."""
+    code = files("usage_pipeline.marts").joinpath("price_book.py").read_bytes()
+    return f"{_BOOK} {version(_BOOK)}, flattened by {hashlib.sha256(code).hexdigest()[:8]}"
 
 
 def refresh_prices(lake: Lake, data_dir: Path) -> bool:
