@@ -10,6 +10,12 @@ from functools import cache
 import duckdb
 import pyarrow as pa
 
+# What DuckDB would do by itself when a query names an extension: fetch it from the network, load it, run its code.
+OFFLINE = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+}
 _DUCKDB_TYPES = {
     pa.string(): "varchar",
     pa.bool_(): "boolean",
@@ -21,7 +27,7 @@ _DUCKDB_TYPES = {
 
 def connect() -> duckdb.DuckDBPyConnection:
     """An in-memory database of its own that never reaches for the network and reads times as UTC."""
-    con = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    con = duckdb.connect(":memory:", config=dict(OFFLINE))
     con.execute("set global timezone = 'UTC'")
     return con
 

@@ -1,8 +1,9 @@
-"""Questions to the published file, asked safely: read-only, no network, no files but the lake's.
+"""Questions to the published file, asked safely: read-only, no network, no files but the lake's, none of them written.
 
 Put opening and querying of the published file here; printing answers belongs to whoever asks.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,14 @@ import duckdb
 import pyarrow as pa
 
 from usage_pipeline.errors import FixConfig, LakeDamaged
-from usage_pipeline.lake.engine import literal
+from usage_pipeline.lake.engine import OFFLINE, literal
 
 _BATCH = 10_000
+# The views need the lake's files opened, and a folder that may be read may be written: only these words would write
+# there, as statements of their own, under EXPLAIN ANALYZE or PREPARE, and inside a WITH. As names they can be quoted.
+_WRITING_WORDS = {"copy", "export"}
+_WORD = re.compile(rb"[A-Za-z_]+")
+_HIDES_STATEMENTS = "json_execute_serialized_sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None
         LakeDamaged: the published file or a file of the lake is gone or cannot be read.
     """
     with _said_plainly(), _open(path, lake_root) as con:
+        _check_reads_only(sql)
         answer = con.execute(sql, parameters)
         if answer is None or answer.description is None:
             raise FixConfig("the query is empty: write a statement, for example `from marts.cost_daily limit 5`.")
@@ -69,6 +76,18 @@ def _said_plainly() -> Iterator[None]:
         raise FixConfig(f"the query failed: {str(wrong).strip()}") from None
 
 
+def _check_reads_only(sql: str) -> None:
+    """Refuse what would write files: the lake's own could be overwritten."""
+    text = sql.encode("utf-8", "replace")
+    keywords = [start for start, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.keyword]
+    words = {found.group().decode().lower() for start in keywords if (found := _WORD.match(text, start))}
+    if words & _WRITING_WORDS or _HIDES_STATEMENTS in sql.lower():
+        raise FixConfig(
+            "the query failed: queries read and never write files (COPY, EXPORT). For a file, print with --csv or "
+            '--json into it; a column of that name goes in quotes: "copy".'
+        )
+
+
 def _distinct(names: list[str]) -> list[str]:
     """Column names without repetition: a second `a` becomes `a_2`, so that no value hides another."""
     seen: dict[str, int] = {}
@@ -82,7 +101,7 @@ def _distinct(names: list[str]) -> list[str]:
 def _open(path: Path, lake_root: Path) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise FixConfig(f"{path} does not exist yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
-    con = duckdb.connect(str(path), read_only=True, config={"autoinstall_known_extensions": "false"})
+    con = duckdb.connect(str(path), read_only=True, config=dict(OFFLINE))
     con.execute("set timezone = 'UTC'")
     con.execute(f"set allowed_directories = [{literal(str(lake_root.resolve()) + '/')}]")
     con.execute("set enable_external_access = false")

@@ -11,6 +11,7 @@ import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.engine import OFFLINE, connect
 from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
 from usage_pipeline.lake.schemas import columns
 from usage_pipeline.windows import Window
@@ -156,6 +157,44 @@ def test_a_query_reaches_no_other_file_and_changes_nothing(data_dir: Path, query
     service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
     with pytest.raises(FixConfig, match="the query failed"):
         rows(settings, query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "copy (select 1) to 'FILE'",
+        "CoPy (select 1) to 'FILE'",
+        "select 'äö😀' as x; /* so */ copy (select 1) to 'FILE'",
+        "explain analyze copy (select 1) to 'FILE'",
+        "prepare p as copy (select 1) to 'FILE'; execute p",
+        "with x as (copy (select 1) to 'FILE') select 1",
+        "from json_execute_serialized_sql(json_serialize_sql('with x as (copy (select 1) to ''FILE'') from x'))",
+        "export database 'FILE'",
+    ],
+)
+def test_a_query_does_not_write_into_the_lake(data_dir: Path, query: str) -> None:
+    """Views need the lake's folder open to the engine, and still no form of COPY or EXPORT writes a file there."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    victim = settings.lake_dir / "new.parquet"
+    with pytest.raises(FixConfig, match=r"read and never write.*--csv"):
+        rows(settings, query.replace("FILE", str(victim)))
+    assert not victim.exists()
+
+
+def test_writing_words_are_free_as_names_and_text(data_dir: Path) -> None:
+    """Only the words themselves are refused: in quotes, text and comments they are like any other."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    query = """select 'copy' as "copy", $$export$$ as exported -- copy"""
+    assert rows(settings, query) == [("copy", "export")]
+
+
+def test_no_connection_fetches_or_loads_extensions() -> None:
+    """Neither the pipeline's own connections nor those of queries install, load or trust an extension by themselves."""
+    with connect() as con:
+        kept = con.execute("select name, value from duckdb_settings() where name in ?", [list(OFFLINE)]).fetchall()
+    assert dict(kept) == OFFLINE
 
 
 def test_no_warehouse_yet_says_what_to_run(data_dir: Path) -> None:
