@@ -7,7 +7,6 @@ error_answers.py's, what a body means models.py's. `sleep`, `clock` and `rng` ar
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 import httpx
 from pydantic import SecretStr
 
+from usage_pipeline.api.body import UnusableBody, read_body
 from usage_pipeline.api.error_answers import USAGE, Purpose, quoted, refusal
 from usage_pipeline.api.headers import retry_after, served_at
 from usage_pipeline.api.models import NotJson
@@ -199,12 +199,17 @@ class Transport:
 
     async def _receive(self, path: str, params: Sequence[tuple[str, str]], where: str) -> _Received:
         async with self._http.stream("GET", path, params=list(params)) as response:
-            encoding = response.headers.get("content-encoding", "identity").lower()
-            if encoding not in ("gzip", "identity"):  # gzip in gzip grows a million-fold within one chunk
-                raise BadPayload(f"{where}: answered in the encoding {encoding!a:.60}, which was not asked for.")
             is_page = response.status_code == 200
             limit = self._policy.max_body_bytes if is_page else _ERROR_BODY_BYTES
-            body, is_whole = await _body(response, limit)
+            try:
+                body, is_whole = await read_body(response, limit)
+            except (UnusableBody, httpx.DecodingError) as wrong:
+                if not is_page:
+                    body, is_whole = b"", False  # of an error the status says enough
+                elif isinstance(wrong, UnusableBody):
+                    raise BadPayload(f"{where}: {wrong}; nothing of this read was kept.") from None
+                else:
+                    raise
             if is_page and not is_whole:
                 raise BadPayload(f"{where}: the body exceeds {limit:,} bytes; ask for a shorter window.")
             target = response.request.url.raw_path.decode("ascii")
@@ -268,14 +273,3 @@ def _http_client(
         )
     except httpx.InvalidURL:
         raise FixConfig("OPENAI_BASE_URL is not an address: it needs the form https://host/v1.") from None
-
-
-async def _body(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """The decoded body up to `limit` bytes, and whether that is all of it."""
-    body = bytearray()
-    async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > limit:
-                return bytes(body[:limit]), False
-    return bytes(body), True

@@ -393,3 +393,47 @@ def test_addresses_that_are_too_long_name_the_filters() -> None:
     """A query too long for an address says to use fewer filter values."""
     with pytest.raises(FixConfig, match="fewer filter values"):
         read(script(whole), filters={"models": ["m" * 1000] * 100})
+
+
+def test_a_bomb_is_told_long_before_the_cap() -> None:
+    """What unpacks a thousandfold is no page: it ends at 16 MiB, and is not asked for again."""
+    bomb = gzip.compress(b" " * 20_000_000)
+    far_side = script(
+        lambda _: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(bomb))
+    )
+    assert "more than 200 times what was sent" in str(failure(far_side, BadPayload))
+    assert len(far_side.requests) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 70_000])
+def test_gzip_in_chunks_of_any_size(size: int) -> None:
+    """A compressed page is the same however the network cuts it; bytes after its end are ignored."""
+    plain = ok(page(buckets(WEEK))).content
+    packed = gzip.compress(plain) + b"trailing"
+
+    class Cut(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            step = size or len(packed)
+            for start in range(0, len(packed), step):
+                yield packed[start : start + step]
+
+    done = read(script(lambda _: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Cut())))
+    assert done is not None
+    assert done.pages[0].body == plain
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_a_busy_answer_whose_body_cannot_be_read_is_still_busy(encoding: str) -> None:
+    """Of an error the status counts: a proxy's 503 in a foreign or damaged encoding is retried, a 401 is not."""
+    answers = {
+        status: lambda _, s=status: httpx.Response(
+            s, headers={"content-encoding": encoding}, stream=httpx.ByteStream(b"\x1f\x8b no")
+        )
+        for status in (503, 401)
+    }
+    done = read(script(answers[503], whole))
+    assert done is not None
+    assert done.retries == 1
+    far_side = script(answers[401])
+    failure(far_side, PermissionRefused)
+    assert len(far_side.requests) == 1
