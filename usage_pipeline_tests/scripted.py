@@ -127,6 +127,7 @@ class Script(httpx.AsyncBaseTransport):
             "clock": lambda: self.now,
             "sleep": self.sleep,
             "rng": random.Random(7),
+            "monotonic": lambda: self.now.timestamp(),
             "policy": RetryPolicy(attempts=4),
         }
         return UsageClient(**(defaults | options))

@@ -6,6 +6,7 @@ proof listing.py's, what to give up of a grouping grouping.py's.
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -45,6 +46,7 @@ class UsageClient:
         clock: The present UTC time.
         sleep: Waits between attempts.
         rng: Jitter.
+        monotonic: Seconds, for the deadline of all that is read.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -61,6 +63,7 @@ class UsageClient:
         clock: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._floors: dict[str, dict[str, int]] = {}
@@ -73,6 +76,7 @@ class UsageClient:
             clock=clock,
             sleep=sleep,
             rng=rng,
+            monotonic=monotonic,
         )
 
     async def __aenter__(self) -> Self:

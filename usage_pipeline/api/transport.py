@@ -33,7 +33,8 @@ class RetryPolicy:
 
     Waits are full-jitter exponential: uniform between 0 and `first_delay` doubled per attempt, at most `max_delay`;
     a Retry-After, at most `max_retry_after`, comes first and the jitter after it. `request_deadline` is wall clock for
-    one attempt up to its last byte: an idle timeout alone never ends a body that drips.
+    one attempt up to its last byte: an idle timeout alone never ends a body that drips. `total_deadline` is wall clock
+    for everything a client reads, waits included: a first sync of a year takes minutes to an hour.
     """
 
     attempts: int = 6
@@ -41,6 +42,7 @@ class RetryPolicy:
     max_delay: float = 30.0
     max_retry_after: float = 120.0
     request_deadline: float = 120.0
+    total_deadline: float = 6 * 3600.0
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     max_body_bytes: int = 256 * 1024 * 1024
@@ -107,6 +109,7 @@ class Transport:
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[object]],
         rng: random.Random | None,
+        monotonic: Callable[[], float],
     ) -> None:
         self._key = key
         self._policy = policy
@@ -115,6 +118,8 @@ class Transport:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._slots = asyncio.Semaphore(concurrency)
         self._refused: dict[str, str] = {}
+        self._monotonic = monotonic
+        self._ends_at: float | None = None
         self._http = _http_client(base_url, key, concurrency, policy, transport)
 
     async def aclose(self) -> None:
@@ -143,7 +148,7 @@ class Transport:
 
         Raises:
             RateLimited: 429 until the last attempt; `seconds` is what the service asked for.
-            RetryLater: no usable answer until the last attempt.
+            RetryLater: no usable answer until the last attempt or the client's deadline.
             PermissionRefused: 401 or 403, now or earlier with this key.
             SourceChanged: any other answer the contract does not allow.
         """
@@ -152,6 +157,8 @@ class Transport:
             while True:
                 if purpose.name in self._refused:
                     raise PermissionRefused(self._refused[purpose.name])
+                if self._left() <= 0:
+                    raise RetryLater(self._too_late(where))
                 attempt += 1
                 tally.requests += 1
                 tally.retries += attempt > 1
@@ -160,7 +167,17 @@ class Transport:
                     return outcome
                 if attempt >= self._policy.attempts:
                     raise outcome.error
-                await self._sleep(self._policy.delay(attempt, outcome.seconds, self._rng))
+                wait = self._policy.delay(attempt, outcome.seconds, self._rng)
+                if wait >= self._left():
+                    raise RetryLater(self._too_late(where), seconds=outcome.seconds)
+                await self._sleep(wait)
+
+    def _left(self) -> float:
+        """Seconds until all that this client reads must be done; they count from its first request."""
+        now = self._monotonic()
+        if self._ends_at is None:
+            self._ends_at = now + self._policy.total_deadline
+        return self._ends_at - now
 
     async def _attempt(
         self, path: str, params: Sequence[tuple[str, str]], where: str, read: Callable[[bytes], T], purpose: Purpose
@@ -182,11 +199,12 @@ class Transport:
 
     async def _exchange(self, path: str, params: Sequence[tuple[str, str]], where: str) -> _Received | _Fault:
         """Send and receive within the deadline. Errors are made after the handlers: theirs could hold the header."""
+        seconds = min(self._policy.request_deadline, self._left())
         try:
-            async with asyncio.timeout(self._policy.request_deadline):
+            async with asyncio.timeout(seconds):
                 return await self._receive(path, params, where)
         except TimeoutError:
-            problem = f"no complete answer within {self._policy.request_deadline:g} s"
+            problem = f"no complete answer within {seconds:g} s"
         except httpx.InvalidURL:
             problem = ""
         except httpx.RequestError as wrong:
@@ -242,6 +260,12 @@ class Transport:
         asked = f", the service asks for {seconds:.0f} s" if seconds is not None else ""
         problem = self._given_up(where, f"rate limited (429){asked}")
         return _Fault(error=RateLimited(problem, seconds=seconds), seconds=seconds)
+
+    def _too_late(self, where: str) -> str:
+        return (
+            f"{where}: the {self._policy.total_deadline:g} s one sync may take are over; nothing of this read was "
+            "kept. Run again later, or read fewer days at once with --since and --until."
+        )
 
     def _given_up(self, where: str, problem: str) -> str:
         return f"{where}: {problem}; gave up after {self._policy.attempts} attempts. Nothing was kept; run again later."

@@ -437,3 +437,24 @@ def test_a_busy_answer_whose_body_cannot_be_read_is_still_busy(encoding: str) ->
     far_side = script(answers[401])
     failure(far_side, PermissionRefused)
     assert len(far_side.requests) == 1
+
+
+def test_all_that_a_client_reads_ends_at_its_deadline() -> None:
+    """Waits that would pass the sync's deadline are not begun, and past it nothing more is sent."""
+    far_side = script(httpx.Response(429, headers={"retry-after": "50"}))
+    wrong = failure(far_side, RetryLater, policy=RetryPolicy(total_deadline=120))
+    assert "the 120 s one sync may take are over" in str(wrong)
+    assert len(far_side.requests) == 3, "two waits of 50 s fit, a third does not"
+    assert sum(far_side.sleeps) < 120
+
+    far_side = script(whole)
+
+    async def run() -> None:
+        async with far_side.client(policy=RetryPolicy(total_deadline=120)) as client:
+            assert await client.read_window(COMPLETIONS, WEEK, bucket_width="1d") is not None
+            await far_side.sleep(120)
+            with pytest.raises(RetryLater, match="--since and --until"):
+                await client.read_window(COMPLETIONS, WEEK, bucket_width="1d")
+
+    asyncio.run(run())
+    assert len(far_side.requests) == 1
