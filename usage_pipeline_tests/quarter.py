@@ -30,11 +30,22 @@ dall-e-3,images,,2026-10-01,0.04,1
 """
 
 
+def quarter_settings(data_dir: Path, base_url: str) -> Settings:
+    """Settings of the quarter's warehouse."""
+    return Settings(
+        _env_file=None,
+        OPENAI_ADMIN_KEY="sk-admin-test",
+        OPENAI_BASE_URL=base_url,
+        USAGE_PIPELINE_DATA_DIR=str(data_dir),
+        USAGE_PIPELINE_START_DATE=START.isoformat(),
+    )
+
+
 def live(data_dir: Path) -> Settings:
     """Sync as time passes, with the lists of names, then write tags, budgets and prices, and publish."""
     moments = [datetime(2026, 9, 20, 9, tzinfo=UTC) + timedelta(days=20 * n) for n in range(4)]
     with open_world(now=moments[0]) as world:
-        settings = world.settings(data_dir, USAGE_PIPELINE_START_DATE=START.isoformat())
+        settings = quarter_settings(data_dir, world.base_url)
         for moment in [*moments[:-1], NOW]:
             world.clock.set(moment)
             report = world.sync(settings, lists=list(LISTS.values()))

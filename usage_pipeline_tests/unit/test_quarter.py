@@ -3,6 +3,7 @@
 Put here what must hold of everything together; one mart's own behaviour is tested beside it.
 """
 
+import os
 import re
 import shutil
 from decimal import Decimal
@@ -13,14 +14,13 @@ import pytest
 
 from usage_pipeline.check import run_checks
 from usage_pipeline.explain import ITEMS, explain, parse_window
+from usage_pipeline.lake.locks import exclusive
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.docs import README, answered
-from usage_pipeline_tests.quarter import live
+from usage_pipeline_tests.quarter import live, quarter_settings
 from usage_pipeline_tests.world import NOW, everything, rows
-
-pytestmark = pytest.mark.xdist_group("quarter")  # one warehouse, made once, for all of these
 
 # The question each thing the quarter must have answers with more than nothing.
 HAS = {
@@ -56,8 +56,14 @@ CURRENCY = {"focus": 'lower("BillingCurrency")'}
 
 @pytest.fixture(scope="module")
 def quarter(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The lived quarter."""
-    return live(tmp_path_factory.mktemp("quarter") / "data")
+    """The lived quarter, made once for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with exclusive(shared / "quarter.lock"):
+        made = shared / "quarter.json"
+        if not made.exists():
+            made.write_text(live(shared / "quarter").base_url, encoding="utf-8")
+    return quarter_settings(shared / "quarter", made.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("what", HAS)
