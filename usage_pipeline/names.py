@@ -4,7 +4,6 @@ Put the flow from client to dims here. One list's failure never stops another, n
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from usage_pipeline.lake.names import NameChanges, replace_names
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.name_lists import LISTS, NameList
 from usage_pipeline.records import NamesRead
+from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +92,7 @@ async def sync_names(
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # usage must not be lost to a bug in the names
-        _log.exception("%s: unexpected failure", names.label)
-        error = UsagePipelineError(f"{names.label}: unexpected {type(bug).__name__}: {bug}. Please report it.")
+        error = unexpected(names.label, bug, settings.secrets)
     done = NameSync(names=names, read=read, changes=changes, error=error, seconds=time.monotonic() - began)
     if on_done is not None:
         on_done(done)

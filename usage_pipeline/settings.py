@@ -3,8 +3,10 @@
 Put configuration and its validation here; keep reading it at import time out (callers use `Settings.from_env`).
 """
 
+import logging
 import os
 import re
+import stat
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +22,7 @@ from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.windows import utc_now
 
+_log = logging.getLogger(__name__)
 _PREFIX = "USAGE_PIPELINE_"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -60,6 +63,7 @@ class Settings(BaseSettings):
         known = {str(f.validation_alias) for f in cls.model_fields.values()}
         try:
             dotenv = DotEnvSettingsSource(cls, env_file=env_file, env_file_encoding="utf-8").env_vars
+            _warn_of_readers(env_file, {name.upper() for name, value in dotenv.items() if value})
             named = {name.upper() for name in (*os.environ, *dotenv)}
             unknown = sorted(n for n in named if n.startswith(_PREFIX) and n not in known)
             if unknown:
@@ -134,11 +138,17 @@ class Settings(BaseSettings):
             )
         return value
 
+    @property
+    def secrets(self) -> list[str]:
+        """What must be in no message, log or file."""
+        held = (self.admin_key, self.webhook_url)
+        return [secret.get_secret_value() for secret in held if secret is not None]
+
     def require_key(self) -> SecretStr:
         """The admin key.
 
         Raises:
-            FixConfig: none is set, or it is plainly a key of another kind.
+            FixConfig: none is set.
         """
         if self.admin_key is None:
             raise FixConfig(
@@ -185,3 +195,17 @@ class Settings(BaseSettings):
     def warehouse_path(self) -> Path:
         """The published DuckDB file."""
         return self.data_dir / "warehouse.duckdb"
+
+
+_SECRET_NAMES = {"OPENAI_ADMIN_KEY", "USAGE_PIPELINE_WEBHOOK_URL"}
+_warned: set[Path] = set()
+
+
+def _warn_of_readers(env_file: Path | None, named: set[str]) -> None:
+    """Say once that others on this machine can read the secrets of a `.env`."""
+    if env_file is None or not named & _SECRET_NAMES or os.name != "posix":
+        return
+    path = env_file.absolute()
+    if path not in _warned and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        _warned.add(path)
+        _log.warning("%s holds a secret and others on this machine can read it: chmod 600 %s", env_file, env_file)

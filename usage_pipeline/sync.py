@@ -5,7 +5,6 @@ lists of names beside them are names.py's.
 """
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +25,10 @@ from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
 from usage_pipeline.records import WindowRead
+from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import Window, utc_now
-
-_log = logging.getLogger(__name__)
 
 ClientFactory = Callable[[Settings], UsageClient]
 
@@ -168,8 +166,7 @@ async def sync_endpoint(
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
-        _log.exception("%s: unexpected failure", endpoint.name)
-        error = UsagePipelineError(f"{endpoint.name}: unexpected {type(bug).__name__}: {bug}. Please report it.")
+        error = unexpected(endpoint.name, bug, settings.secrets)
     done = EndpointSync(
         endpoint=endpoint.name,
         windows=windows,

@@ -142,11 +142,14 @@ def script(*steps: Step, **fields: Any) -> Script:
     return Script(list(steps), **fields)
 
 
+_CLIENT_OPTIONS = ("policy", "concurrency", "key", "base_url", "transport")
+
+
 def read(
     far_side: Script, window: Window = WEEK, endpoint: Endpoint = COMPLETIONS, *, width: str = "1d", **options: Any
 ) -> WindowRead | None:
     """One `read_window` against a script."""
-    client_options = {name: options.pop(name) for name in ("policy", "concurrency", "key") if name in options}
+    client_options = {name: options.pop(name) for name in _CLIENT_OPTIONS if name in options}
 
     async def run() -> WindowRead | None:
         async with far_side.client(**client_options) as client:

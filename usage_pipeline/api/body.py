@@ -30,7 +30,7 @@ async def read_body(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
     """
     encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding not in ("gzip", "identity"):
-        raise UnusableBody(f"answered in the encoding {encoding!a:.60}, which was not asked for")
+        raise UnusableBody("answered in an encoding that was not asked for")
     if response.is_stream_consumed:  # a transport in place of the network hands over the whole, decoded
         return response.content[:limit], len(response.content) <= limit
     decoder = _Gunzip() if encoding == "gzip" else None

@@ -15,16 +15,18 @@ import httpx
 from pydantic import SecretStr
 
 from usage_pipeline.api.body import UnusableBody, read_body
+from usage_pipeline.api.connection import connections
 from usage_pipeline.api.error_answers import USAGE, Purpose, quoted, refusal
 from usage_pipeline.api.headers import retry_after, served_at
 from usage_pipeline.api.models import NotJson
 from usage_pipeline.errors import BadPayload, FixConfig, PermissionRefused, RateLimited, RetryLater
 from usage_pipeline.records import RawPage
+from usage_pipeline.redaction import forms_of, redacted
 
 T = TypeVar("T")
 
+_TELLING_CHARS = 16  # a key this long is in a body by no chance; real ones have over a hundred characters
 _ERROR_BODY_BYTES = 64 * 1024
-_USER_AGENT = "usage-pipeline"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +122,8 @@ class Transport:
         self._refused: dict[str, str] = {}
         self._monotonic = monotonic
         self._ends_at: float | None = None
-        self._http = _http_client(base_url, key, concurrency, policy, transport)
+        timeout = httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout)
+        self._http = connections(base_url, key, concurrency=concurrency, timeout=timeout, transport=transport)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -187,7 +190,7 @@ class Transport:
         if isinstance(received, _Fault):
             return received
         if received.status == 200:
-            return self._read(received, read)
+            return self._read(received, read, where)
         if received.status in (408, 429) or received.status >= 500:
             return self._busy(received, where)
         group_by = [value for name, value in params if name == "group_by[]"]
@@ -233,13 +236,15 @@ class Transport:
             target = response.request.url.raw_path.decode("ascii")
             return _Received(status=response.status_code, headers=response.headers, body=body, request=target)
 
-    def _read(self, received: _Received, read: Callable[[bytes], T]) -> Answer[T] | _Fault:
+    def _read(self, received: _Received, read: Callable[[bytes], T], where: str) -> Answer[T] | _Fault:
         """The value of a 200's body. A BadPayload's text is made again: it may quote what the service echoed."""
         key = self._key.get_secret_value()
+        if len(key) >= _TELLING_CHARS and any(form.encode() in received.body for form in forms_of(key)):
+            raise BadPayload(f"{where}: the answer repeats the admin key; nothing of it was kept or will be shown.")
         try:
             value = read(received.body)
         except BadPayload as wrong:
-            problem, is_fault = str(wrong).replace(key, "(key)"), isinstance(wrong, NotJson)
+            problem, is_fault = redacted(str(wrong), [key]), isinstance(wrong, NotJson)
         else:
             raw = RawPage(request=received.request, received_at=self._clock(), body=received.body)
             return Answer(value=value, raw=raw, served_at=served_at(received.headers))
@@ -269,31 +274,3 @@ class Transport:
 
     def _given_up(self, where: str, problem: str) -> str:
         return f"{where}: {problem}; gave up after {self._policy.attempts} attempts. Nothing was kept; run again later."
-
-
-def _http_client(
-    base_url: str, key: SecretStr, concurrency: int, policy: RetryPolicy, transport: httpx.AsyncBaseTransport | None
-) -> httpx.AsyncClient:
-    """The connection pool. No redirects and no environment (proxies, .netrc): the key goes to the base URL only."""
-    secret = key.get_secret_value()
-    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise FixConfig(
-            "the admin key is empty or holds a space, a line break or a non-ASCII character; copy it again."
-        )
-    try:
-        return httpx.AsyncClient(
-            base_url=base_url,
-            headers={
-                "Authorization": f"Bearer {secret}",
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": _USER_AGENT,
-            },
-            timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout),
-            limits=httpx.Limits(max_connections=concurrency),
-            transport=transport,
-            follow_redirects=False,
-            trust_env=False,
-        )
-    except httpx.InvalidURL:
-        raise FixConfig("OPENAI_BASE_URL is not an address: it needs the form https://host/v1.") from None

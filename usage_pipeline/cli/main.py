@@ -193,6 +193,9 @@ def run() -> None:
     except OSError as refused:
         _complain(f"{refused.filename or 'a file'}: {refused.strerror or refused}; mend that and run again.")
         sys.exit(1)
+    except Exception as bug:
+        _tell_bug(bug)
+        sys.exit(1)
 
 
 def _set_up_streams() -> None:
@@ -200,9 +203,34 @@ def _set_up_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Harmless("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Harmless(logging.Formatter):
+    """Log lines in which nothing steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(_shown, super().format(record).split("\n")))
+
+
+def _shown(line: str) -> str:
+    """What of a line would steer a terminal is shown, not obeyed: lines may quote what the service said."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _complain(message: str) -> None:
-    one_line = " ".join(message.split())
-    sys.stderr.write(f"usage-pipeline: {one_line}\n")
+    sys.stderr.write(f"usage-pipeline: {_shown(' '.join(message.split()))}\n")
+
+
+def _tell_bug(bug: Exception) -> None:
+    """All of a failure nobody foresaw, but for the key and the webhook's address."""
+    from usage_pipeline.redaction import told
+    from usage_pipeline.settings import Settings
+
+    try:
+        secrets = Settings.from_env().secrets
+    except UsagePipelineError:
+        secrets = []
+    sys.stderr.write("\n".join(map(_shown, told(bug, secrets).split("\n"))))

@@ -20,6 +20,7 @@ from usage_pipeline.defs.reader import ConcurrentReader
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.redaction import told
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, EndpointSync, new_sync_id
 from usage_pipeline.warehouse import Refresh, refresh
@@ -114,16 +115,21 @@ class Session:
         """The body of every step: turns our errors into Dagster's, tells the listener, notices interrupts."""
         report, began = Report(), time.monotonic()
         error: UsagePipelineError | None = None
+        bug: Exception | None = None
         try:
             yield report
         except UsagePipelineError as wrong:
             error = wrong
-        except Exception:
-            self._tell(StepNews(asset=asset, outcome="failed", reason="unexpected error, see the run's log"))
-            raise
+        except Exception as wrong:
+            bug = wrong
         except BaseException:  # Dagster raises its interrupt wherever the main thread happens to be
             self._is_interrupted = True
             raise
+        if bug is not None:
+            self._tell(StepNews(asset=asset, outcome="failed", reason="unexpected error, see the run's log"))
+            if (clean := self._without_secrets(bug)) is None:
+                raise bug
+            raise RuntimeError(clean) from None
         seconds = time.monotonic() - began
         if error is None:
             self._tell(StepNews(asset=asset, outcome=report.outcome, rows=report.rows, seconds=seconds))
@@ -145,6 +151,11 @@ class Session:
             log.error(f"what this run read was not published: {explain(wrong)} Materialize `warehouse` to publish it.")
         else:
             log.info(f"published {path}: the `warehouse` step did not run after the last change.")
+
+    def _without_secrets(self, bug: Exception) -> str | None:
+        """The traceback of a bug without the secret its chain holds; None where it holds none. Dagster keeps chains."""
+        text = told(bug, [] if self._settings is None else self._settings.secrets)
+        return None if text == told(bug, []) else text
 
     def _tell(self, news: StepNews) -> None:
         if self._on_event is not None:

@@ -1,0 +1,39 @@
+"""Taking secrets out of text that others wrote: an echoing service's answer, the traceback of a bug.
+
+Put the forms a secret may take in text here; our own messages never hold one in the first place.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from usage_pipeline.errors import UsagePipelineError
+
+_log = logging.getLogger(__name__)
+
+
+def forms_of(secret: str) -> list[str]:
+    """A secret as it may stand in text: verbatim, as Python's repr, JSON or an address writes it; longest first."""
+    forms = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret)}
+    return sorted(forms - {""}, key=len, reverse=True)
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """The text with each secret taken out, in all its forms."""
+    for form in (form for secret in secrets for form in forms_of(secret)):
+        text = text.replace(form, "(key)")
+    return text
+
+
+def told(bug: BaseException, secrets: Iterable[str]) -> str:
+    """The traceback of an exception with all it came from, without secrets."""
+    return redacted("".join(traceback.format_exception(bug)), secrets)
+
+
+def unexpected(what: str, bug: Exception, secrets: Iterable[str]) -> UsagePipelineError:
+    """The error for a bug that must not take others' work along; its traceback is logged. Both without secrets."""
+    held = list(secrets)
+    _log.error("%s: unexpected failure\n%s", what, told(bug, held))
+    return UsagePipelineError(redacted(f"{what}: unexpected {type(bug).__name__}: {bug}. Please report it.", held))
