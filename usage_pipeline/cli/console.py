@@ -20,12 +20,13 @@ from rich.table import Table
 
 def out() -> Console:
     """The console of answers; when not a terminal it is wide, so that nothing is cut."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
+    is_terminal = sys.stdout.isatty()
+    return Console(width=None if is_terminal else 200, highlight=False, emoji=False, soft_wrap=not is_terminal)
 
 
 def err() -> Console:
     """The console of progress, warnings and errors; log lines are not broken when they go to a file."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def text(value: Any) -> str:
@@ -65,15 +66,17 @@ def print_table(
     body = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = column in right or any(isinstance(row[index], int | Decimal | float) for row in body)
-        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(text(column)), justify="right" if numeric else "left", overflow="fold")
     for row in body:
         table.add_row(*(escape(text(value)) for value in row))
     out().print(table)
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout: decimals as text (exact), times in ISO 8601."""
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """JSON on stdout: decimals as text (exact), times in ISO 8601, what could steer a terminal as JSON's escapes."""
+    for line in json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False).split("\n"):
+        shown = line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        sys.stdout.write(shown + "\n")
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import sys
 from decimal import Decimal
 from typing import Any
 
-from usage_pipeline.cli.console import decimal_text, plain, print_json, print_table
+from usage_pipeline.cli.console import decimal_text, plain, print_json, print_table, text
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings
@@ -22,10 +22,11 @@ def run_sql(query: str, *, as_json: bool, as_csv: bool) -> None:
         if as_json:
             print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
         elif as_csv:
+            cell = text if sys.stdout.isatty() else _cell  # exact for programs, harmless for terminals
             writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(answer.columns)
+            writer.writerow([cell(column) for column in answer.columns])
             for row in answer.rows:
-                writer.writerow([_cell(value) for value in row])
+                writer.writerow([cell(value) for value in row])
         else:
             print_table(None, answer.columns, answer.rows)
 
