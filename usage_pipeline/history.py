@@ -40,7 +40,8 @@ class History:
         """The history of a lake."""
         try:
             with files_explained("the coverage log"):
-                tables = [table.open() for table in lake.usage_tables().values()]
+                # One that cannot be opened takes with it the notes of its commits, not the log of all the others.
+                tables = [table.open_or_none() for table in lake.usage_tables().values()]
                 recover(lake, [table for table in tables if table is not None])
                 return cls._of_reads(accepted_reads(lake), _unchanged(lake))
         except UsagePipelineError as damage:

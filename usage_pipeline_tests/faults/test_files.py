@@ -94,10 +94,11 @@ def test_a_second_replay_does_not_disturb_the_first(synced: Settings) -> None:
     assert workshop.exists()
 
 
+@pytest.mark.parametrize("spoilt", [None, "vector_stores", "costs"])
 def test_a_raw_file_that_never_reached_the_lake_does_not_come_back(
-    service: Service, synced: Settings, monkeypatch: pytest.MonkeyPatch
+    service: Service, synced: Settings, monkeypatch: pytest.MonkeyPatch, spoilt: str | None
 ) -> None:
-    """A read landed by a writer that was killed, and superseded by a later read, is left out of a replay."""
+    """A read landed by a killed writer, and superseded, is left out of a replay, whatever table the replay is for."""
     before = everything(synced)
 
     def killed(*_args: object, **_kwargs: object) -> None:
@@ -109,6 +110,8 @@ def test_a_raw_file_that_never_reached_the_lake_does_not_come_back(
         with pytest.raises(KeyboardInterrupt):
             service.sync(synced, WINDOW, "vector_stores")
     service.sync_state(synced, 2)  # what the lake holds: not landed again
+    if spoilt:
+        _spoil_log(synced.lake_dir / "usage" / spoilt)
     done = replay(synced)
     assert done.left_out == 1
     assert everything(synced) == before
