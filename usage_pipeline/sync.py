@@ -19,12 +19,11 @@ from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.lake.tables import normalize
+from usage_pipeline.lake.tables import Content, normalize
 from usage_pipeline.marts.inputs import check_inputs
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
-from usage_pipeline.records import WindowRead
 from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
@@ -159,10 +158,12 @@ async def sync_endpoint(
     error: UsagePipelineError | None = None
     try:
         windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
-        # Every window is read and proven before the first is written: a failed read leaves all as it was.
+        # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
         found = await asyncio.gather(*(client.read_finest(endpoint, one, bucket_width=width) for one in windows))
-        for read in (read for reads in found for read in reads):
-            rows += [await asyncio.to_thread(_store, settings, lake, endpoint, read, sync_id)]
+        reads = [read for of_window in found for read in of_window]
+        contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
+        for content in contents:
+            rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id)]
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
@@ -179,9 +180,8 @@ async def sync_endpoint(
     return done
 
 
-def _store(settings: Settings, lake: Lake, endpoint: Endpoint, read: WindowRead, sync_id: str) -> dict[str, Any]:
-    """Normalize a read and make the lake hold it; a replay that is adopting its result goes first."""
-    content = normalize(endpoint, settings.organization, read)
+def _store(settings: Settings, lake: Lake, content: Content, sync_id: str) -> dict[str, Any]:
+    """Make the lake hold what was read; a replay that is adopting its result goes first."""
     recorded_at = utc_now()
     with shared(settings.data_dir / REPLAY_LOCK):
         return replace_window(
@@ -189,5 +189,5 @@ def _store(settings: Settings, lake: Lake, endpoint: Endpoint, read: WindowRead,
             content,
             sync_id,
             recorded_at,
-            land=lambda: land(settings.raw_dir, settings.organization, sync_id, recorded_at, read),
+            land=lambda: land(settings.raw_dir, content.organization, sync_id, recorded_at, content.read),
         )

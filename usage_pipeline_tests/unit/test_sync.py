@@ -1,6 +1,6 @@
 """Syncs end to end against the served organization: equal to the upstream, idempotent, independent per endpoint."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.plan import asked_window, due_days
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import choose_endpoints, sync
+from usage_pipeline.warehouse import refresh
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import NOW, TODAY, World, everything, last_days, open_world, rows, versions
 
 
@@ -105,6 +108,21 @@ def test_one_failing_endpoint_leaves_the_others_and_stays_as_it_was(world: World
     after = everything(settings, ["usage"])
     assert after["usage.images"] == before
     assert rows(settings, "select max(date) from marts.cost_daily") == [(world.clock().date(),)]
+
+
+def test_what_does_not_fit_in_one_window_keeps_the_others_out_too(tmp_path: Path) -> None:
+    """Where the second of the due windows holds an amount no column takes, the first is not stored either."""
+    service, settings = Played(NOW), played_settings(tmp_path, USAGE_PIPELINE_START_DATE="2026-11-01")
+    service.sync(settings, Window.of_days(date(2026, 11, 2), date(2026, 11, 3)), "costs")
+    before = rows(settings, "select endpoint, date from meta.coverage")
+    today = int(NOW.timestamp()) // 86400 * 86400
+    amount = {"value": 10**25, "currency": "usd"}
+    service.put("costs", today, {"object": "organization.costs.result", "amount": amount})
+    report = sync(settings, choose_endpoints(["costs"]), clock=lambda: NOW, client_factory=service.client)
+    assert "beyond any bill" in str(report.failed[0].error)
+    assert len(report.failed[0].windows) == 2
+    refresh(settings)
+    assert rows(settings, "select endpoint, date from meta.coverage") == before
 
 
 def test_costs_before_the_floor_of_api_keys_keep_what_each_side_gives(tmp_path: Path) -> None:
