@@ -52,9 +52,9 @@ def replace_window(
     """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
 
     Days whose content hash is the stored one are not written; nor are days that a read begun later has already
-    replaced (so backfills and daily runs commute). `land` writes the raw pages, is called only when something
-    is new, and not given by replay, which reads them and repeats the first run's `commit_id`. Outcome is `replaced` or
-    `unchanged`.
+    replaced, or found as they are (so backfills and daily runs commute). `land` writes the raw pages, is called only
+    when something is new, and not given by replay, which reads them and repeats the first run's `commit_id`. Outcome
+    is `replaced` or `unchanged`.
 
     Raises:
         WarehouseBusy: other writers won every attempt; nothing was changed.
@@ -76,7 +76,7 @@ def _replace(
     landed: Path | None = None
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
-        decision = _decide(lake, table, content)
+        decision = _decide(lake, table, content, is_replay=land is None)
         if not decision.to_log:
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
             record_sync(lake, row)
@@ -119,16 +119,24 @@ def _was_committed(table: LakeTable, commit_id: str) -> bool:
         return True
 
 
-def _decide(lake: Lake, table: LakeTable, content: Content) -> _Decision:
-    """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts."""
+def _decide(lake: Lake, table: LakeTable, content: Content, *, is_replay: bool) -> _Decision:
+    """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts.
+
+    A replay decides as the first run did, which knew nothing of the reads that came after it.
+    """
     at = table.create()
     recover(lake, [at])
-    fetched_at = content.read.fetched_at
-    states = day_states(lake, content.organization, content.endpoint.name, content.window, as_of=fetched_at)
+    began = content.read.fetched_at
+    as_of = began if is_replay else None
+    states = day_states(lake, content.organization, content.endpoint.name, content.window, as_of=as_of)
     to_log = {
         day
         for day, new in content.days.items()
-        if day not in states or (states[day].changed_at <= fetched_at and states[day].content_hash != new.content_hash)
+        if day not in states
+        or (
+            (states[day].changed_at if is_replay else states[day].checked_at) <= began
+            and states[day].content_hash != new.content_hash
+        )
     }
     to_write = {day for day in to_log if day in states or content.days[day].rows}
     return _Decision(at, states, frozenset(to_write), frozenset(to_log))

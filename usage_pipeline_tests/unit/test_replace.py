@@ -160,6 +160,15 @@ def test_of_two_reads_the_later_begun_is_the_truth_in_any_order(bench: Bench) ->
     assert [day["date"] for day in row["days"]] == [FIRST - timedelta(days=1)]
 
 
+def test_a_later_read_that_found_nothing_new_is_not_overwritten(bench: Bench) -> None:
+    """A read that comes late to the lake leaves days alone which a read begun after it found as they are."""
+    bench.replace({FIRST: {"a": 1}})
+    bench.replace({FIRST: {"a": 1}}, at=AT + timedelta(hours=2))
+    late = bench.replace({FIRST: {"a": 9}}, at=AT + timedelta(hours=1))
+    assert late["outcome"] == "unchanged"
+    assert bench.stored() == {FIRST: {"a": 1}}
+
+
 @pytest.mark.parametrize(("first", "then"), [("1d", "1h"), ("1h", "1d"), ("1d", "1m"), ("1m", "1d"), ("1h", "1m")])
 def test_changing_the_bucket_width_replaces_days(bench: Bench, first: BucketWidth, then: BucketWidth) -> None:
     """A day holds rows of one bucket width only, so two grains never add up."""
