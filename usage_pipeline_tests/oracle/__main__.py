@@ -1,0 +1,41 @@
+"""`python -m usage_pipeline_tests.oracle --cases 10000`: histories by seed, in parallel; the first failure is printed.
+
+Put the command line here.
+"""
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+from usage_pipeline_tests.oracle.history import STEPS, play_seed, quiet, shrink
+
+
+def main() -> int:
+    """Run as many histories as the cases need."""
+    parser = argparse.ArgumentParser(prog="python -m usage_pipeline_tests.oracle", description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000, help=f"steps in all; a history has {STEPS}")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first history")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--no-shrink", action="store_true", help="print the failing history as it was found")
+    asked = parser.parse_args()
+    seeds = range(asked.seed, asked.seed + -(-asked.cases // STEPS))
+    began = time.monotonic()
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn"), initializer=quiet) as pool:
+        for done, future in enumerate(as_completed([pool.submit(play_seed, seed) for seed in seeds]), start=1):
+            seed, failure = future.result()
+            if failure is not None:
+                pool.shutdown(cancel_futures=True, wait=False)
+                print(f"seed {seed} failed:\n{failure}", flush=True)  # noqa: T201 - its answer
+                if not asked.no_shrink:
+                    print(f"\nshrinking ...\n{shrink(failure)}")  # noqa: T201 - its answer
+                return 1
+            if sys.stderr.isatty() or done == len(seeds):
+                print(f"\r{done * STEPS} cases, {time.monotonic() - began:.0f} s", end="", file=sys.stderr)  # noqa: T201
+    print(f"\n{len(seeds) * STEPS} cases in {len(seeds)} histories held, {time.monotonic() - began:.0f} s")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

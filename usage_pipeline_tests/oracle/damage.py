@@ -1,0 +1,35 @@
+"""What can be lost or spoilt under a data folder, one thing at a time, and the documented command that heals it.
+
+Put kinds of damage here; that they heal is machine.py's to check.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def losses(folder: Path, *, has_orphans: bool) -> list[tuple[str, Callable[[], object], str]]:
+    """What can be lost or spoilt here, how, and the command that heals it."""
+    losses: list[tuple[str, Callable[[], object], str]] = []
+    warehouse = folder / "warehouse.duckdb"
+    if warehouse.exists():
+        losses += [("warehouse.duckdb lost", warehouse.unlink, "publish")]
+        losses += [("warehouse.duckdb spoilt", lambda: warehouse.write_bytes(b"no database"), "publish")] * 2
+    lake = folder / "lake"
+    for log in sorted(lake.glob("*/*/_delta_log")):
+        table = log.parent
+        name = str(table.relative_to(lake))
+        heal = "publish" if name.startswith("marts/") else "replay"
+        if ".damaged-" in name or (name == "meta/sync_log" and has_orphans):
+            continue
+        data = sorted(table.rglob("*.parquet"))
+        losses += [(f"{name}: a data file lost", data[-1].unlink, heal)] if data else []
+        losses += [(f"{name}: the log spoilt", lambda log=log: _spoil(log), heal)]
+        if name.startswith(("usage/", "marts/")):
+            losses += [(f"{name}: all lost", lambda table=table: shutil.rmtree(table), heal)]
+    return losses
+
+
+def _spoil(log: Path) -> None:
+    for file in log.glob("*.json"):
+        file.write_text("{ this is no log")

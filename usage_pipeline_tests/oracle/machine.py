@@ -1,0 +1,306 @@
+"""The machine: does one step of a history to a real data folder and compares all that is there with the memory.
+
+Put what a step does and what must hold after it here; which steps a history has is history.py's.
+"""
+
+import random
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.lake import engine
+from usage_pipeline.replay import replay
+from usage_pipeline.sync import SyncReport, choose_endpoints, sync
+from usage_pipeline.warehouse import refresh
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.oracle import observed, points
+from usage_pipeline_tests.oracle.comparing import agrees, difference
+from usage_pipeline_tests.oracle.damage import losses
+from usage_pipeline_tests.oracle.memory import Read, World
+from usage_pipeline_tests.oracle.service import Fault, Service
+from usage_pipeline_tests.oracle.truth import ENDPOINTS, FIRST_DAY
+from usage_pipeline_tests.played import played_settings
+
+LOOKBACK = 2
+_START = datetime(2026, 11, 1, 9, tzinfo=UTC)
+
+
+class Wrong(AssertionError):
+    """Something is not as the memory says."""
+
+
+class Machine:
+    """A service, a data folder, and what must be true of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = played_settings(
+            folder, USAGE_PIPELINE_START_DATE=str(FIRST_DAY), USAGE_PIPELINE_LOOKBACK_DAYS=str(LOOKBACK)
+        )
+        self.service = Service(_START)
+        self.worlds = [World()]
+
+    @property
+    def today(self) -> date:
+        """The service's day."""
+        return self.service.now.date()
+
+    def pass_time(self, span: timedelta) -> None:
+        """Let the clock go on."""
+        self.service.now += span
+
+    # What can be done
+
+    def sync(
+        self,
+        names: Sequence[str],
+        window: tuple[date, date] | None = None,
+        *,
+        faults: Sequence[Fault] = (),
+        per_page: int = 2,
+        kill_at: str | None = None,
+    ) -> None:
+        """Sync a window, or what is due; a killed one leaves old or new."""
+        before = observed.files(self.folder)
+        found = [self._reads(world, names, window) for world in self.worlds]
+        self.service.plant(faults, per_page)
+        try:
+            with points.killing(kill_at) if kill_at else nullcontext():
+                report = self._run(names, window)
+        except points.Killed:
+            self._after_a_kill(found, before)
+            return
+        self._agree(report)
+        accepted = [[read for read in reads if read.endpoint not in self.service.failing] for reads in found]
+        if not any(accepted):
+            self._same(before)
+        else:
+            self._must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
+            for world, reads in zip(self.worlds, accepted, strict=True):
+                self._accept(world, reads)
+        self.check()
+
+    def race(self, name: str, window: tuple[date, date], at: str, meanwhile: Callable[[], None]) -> None:
+        """Sync a window and let another run do its work at a point of the way; `meanwhile` begins later than this."""
+        mine = self._reads(self.worlds[0], [name], window)
+        self.service.plant((), 2)
+        done: list[World] = []  # the worlds that already hold this run's read
+
+        def interrupt() -> None:
+            other = [world.copy() for world in self.worlds]
+            for world in other:
+                self._accept(world, mine, is_published=False)
+            done.extend(other)
+            self.worlds += other
+            meanwhile()
+
+        with points.at(at, interrupt):
+            report = self._run([name], window)
+        self._agree(report)
+        self._must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
+        for world in list(self.worlds):
+            if any(world is one for one in done):
+                world.publish()
+                continue
+            if at != "before storing":  # it had compared already; only a commit would have made it compare again
+                blind = world.copy()
+                for read in mine:
+                    blind.accept(read, is_blind_to_checks=True)
+                blind.publish()
+                self.worlds.append(blind)
+            self._accept(world, mine)
+        self.worlds += [other for world in self.worlds for other in _said_first(world, mine)]
+        self.check()
+
+    def replay(self, kill_at: str | None = None, skip: int = 0) -> None:
+        """Rebuild everything from raw; killed, the next replay ends it."""
+        if not any(path.name.endswith(".zst") for path in self.settings.raw_dir.rglob("*")):
+            return
+        try:
+            with points.killing(kill_at, skip) if kill_at else nullcontext():
+                replay(self.settings)
+        except points.Killed:
+            replay(self.settings)
+        for world in self.worlds:
+            world.replay()
+            world.publish()
+        self.check()
+
+    def publish(self, kill_at: str | None = None) -> None:
+        """Bring the published file up to date; killed, readers have the old one or the new one."""
+        try:
+            with points.killing(kill_at) if kill_at else nullcontext():
+                refresh(self.settings)
+        except points.Killed:
+            self.worlds += [self._published(world) for world in self.worlds]
+        else:
+            for world in self.worlds:
+                world.publish()
+        self.check()
+
+    def reopen(self) -> None:
+        """Forget what a process keeps open."""
+        engine._shared.cache_clear()  # what another process would not have
+        self.check()
+
+    def whole(self, *, is_from_scratch: bool) -> None:
+        """Build every mart: allocated cost is the bill; and, where asked, all is as if built for the first time."""
+        refresh(self.settings)
+        for world in self.worlds:
+            world.publish()
+        self.check()
+        wrong = observed.money_differs(self.settings.warehouse_path)
+        self._must(not wrong, f"allocated cost is not the bill: {wrong[:3]}")
+        if is_from_scratch:
+            held = observed.all_marts(self.settings.warehouse_path)
+            other = played_settings(self.folder.with_name("scratch"))
+            shutil.rmtree(other.data_dir, ignore_errors=True)
+            shutil.copytree(self.settings.lake_dir, other.lake_dir)
+            shutil.rmtree(other.lake_dir / "marts")
+            shutil.rmtree(other.lake_dir / "meta" / "mart_log")
+            refresh(other)
+            anew = observed.all_marts(other.warehouse_path)
+            shutil.rmtree(other.data_dir)
+            differing = [name for name in held if held[name] != anew.get(name)]
+            self._must(held == anew, f"marts differ from those made from scratch: {differing}")
+
+    def damage(self, rng: random.Random, *, sync_first: bool) -> str:
+        """Lose or spoil something, perhaps let a sync meet it, and do what is documented; says what was lost."""
+        choices = losses(self.folder, has_orphans=any(world.orphans for world in self.worlds))
+        if not choices:
+            return "nothing to damage"
+        said, spoil, heal = rng.choice(choices)
+        spoil()
+        if said.startswith("meta/sync_log"):
+            for world in self.worlds:
+                world.forget_checks()
+        elif sync_first:
+            self._sync_the_damaged()
+        (self.publish if heal == "publish" else self.replay)()
+        return f"{said}, healed by {heal}"
+
+    # What must hold
+
+    def check(self) -> None:
+        """The published file says exactly what one of the possible worlds says; the others are dismissed."""
+        seen = observed.published(self.settings.warehouse_path)
+        fitting = [world for world in self.worlds if agrees(world, seen)]
+        if not fitting:
+            raise Wrong("the published file is not what was served\n" + difference(self.worlds[0], seen))
+        self.worlds = fitting
+
+    def _must(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise Wrong(otherwise)
+
+    def _agree(self, report: SyncReport) -> None:
+        """The endpoints that failed are those whose read met a fatal fault."""
+        said = {one.endpoint: str(one.error) for one in report.failed}
+        self._must(said.keys() == self.service.failing, f"failed: {said}, expected: {self.service.failing}")
+
+    def _same(self, before: dict[str, tuple[int, int]]) -> None:
+        now = observed.files(self.folder)
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        self._must(not changed, f"a failed run changed files: {changed[:5]}")
+
+    # How it is done
+
+    def _run(self, names: Sequence[str], window: tuple[date, date] | None) -> SyncReport:
+        asked = Window.of_days(*window) if window else None
+        return sync(
+            self.settings,
+            choose_endpoints(names),
+            asked,
+            clock=lambda: self.service.now,
+            client_factory=self.service.client,
+        )
+
+    def _reads(self, world: World, names: Sequence[str], window: tuple[date, date] | None) -> list[Read]:
+        """What the run will be served, in that world."""
+        reads = []
+        for name in names:
+            for first, asked in [window] if window else world.due(name, self.today, LOOKBACK):
+                end = min(asked, self.today + timedelta(days=1))
+                texts = self.service.truth.served(name, first, end)
+                reads.append(Read(name, first, end, self.service.now, texts))
+        return reads
+
+    def _accept(self, world: World, reads: Iterable[Read], *, is_published: bool = True) -> None:
+        for read in reads:
+            world.accept(read)
+        if is_published:
+            world.publish()
+
+    def _published(self, world: World) -> World:
+        other = world.copy()
+        other.publish()
+        return other
+
+    def _after_a_kill(self, found: Sequence[list[Read]], before: dict[str, tuple[int, int]]) -> None:
+        """Each endpoint's reads are in up to some point; what was landed and not committed is an orphan."""
+        landed = {name for name in observed.files(self.folder).keys() - before.keys() if name.startswith("raw/")}
+        worlds = []
+        for world, reads in zip(self.worlds, found, strict=True):
+            candidates = [world]
+            for name in ENDPOINTS:
+                mine = [read for read in reads if read.endpoint == name and name not in self.service.failing]
+                candidates = [_up_to(one, mine, count, landed) for one in candidates for count in range(len(mine) + 1)]
+            worlds += [*candidates, *map(self._published, candidates)]
+        self.worlds = worlds
+        self.check()
+        for name in ENDPOINTS:
+            held = observed.in_lake(self.settings.lake_dir / "usage" / name, name)
+            possible = [world.view()[f"usage.{name}"] for world in self.worlds]
+            self._must(held in possible, f"usage.{name} is neither old nor new: {held}")
+
+    def _sync_the_damaged(self) -> None:
+        """A sync over a damaged lake may refuse; what it reports as done is done."""
+        window = (FIRST_DAY, self.today + timedelta(days=1))
+        self.service.plant((), 3)
+        found = [self._reads(world, ENDPOINTS, window) for world in self.worlds]
+        try:
+            report = self._run(ENDPOINTS, window)
+        except UsagePipelineError as refused:
+            raise Wrong(f"an endpoint's damage is not its report: {refused}") from refused
+        failed = {one.endpoint for one in report.failed}
+        for world, reads in zip(self.worlds, found, strict=True):
+            done = [read for read in reads if read.endpoint not in failed]
+            self._accept(world, done, is_published=False)
+        try:
+            seen = observed.published(self.settings.warehouse_path)
+        except duckdb.Error:
+            return  # its files are among what was lost
+        # Where a lost table was filled anew the ledger cannot tell what changed, until replay mends it.
+        told = [world.shown or {} for world in (*self.worlds, *map(self._published, self.worlds))]
+        ledgers = ("meta.sync_log", "meta.restatements")
+        fits = any(
+            all((seen or {}).get(name) == shown[name] for name in shown if name not in ledgers) for shown in told
+        )
+        self._must(fits, f"a damaged lake was published\n{difference(self._published(self.worlds[0]), seen)}")
+
+
+def _up_to(world: World, reads: list[Read], count: int, landed: set[str]) -> World:
+    other = world.copy()
+    for read in reads[:count]:
+        other.accept(read)
+    for read in reads[count:]:
+        start = int(datetime.combine(read.first, datetime.min.time(), UTC).timestamp())
+        if any(f"/{read.endpoint}/" in name and f"-{start}." in name for name in landed):
+            other.orphans.append(read)
+    return other
+
+
+def _said_first(world: World, mine: Sequence[Read]) -> list[World]:
+    """A day known to be empty is in the log alone, where no commit conflicts: both runs may say they were first."""
+    other = world.copy()
+    for place, (read, said) in enumerate(other.accepted):
+        if read in mine and said == "unchanged" and not all(read.texts.values()):
+            other.accepted[place] = (read, "replaced")
+            other.publish()
+            return [other]
+    return []
