@@ -4,6 +4,7 @@ The rule: the warehouse, --json and --csv into a file hold every text exactly; o
 logs each character that is not printable is shown as its escape. Half of a surrogate pair is refused: it is no text.
 """
 
+import ast
 import csv
 import io
 import json
@@ -20,6 +21,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+import usage_pipeline
 from usage_pipeline.check import run_checks
 from usage_pipeline.cli import main
 from usage_pipeline.cli.check import run_check
@@ -345,3 +347,14 @@ def test_c19_half_a_surrogate_pair_is_refused_by_name(tmp_path: Path) -> None:
         assert "half of a surrogate pair" in str(error)
         assert harmless(str(error))
     assert everything(settings) == before
+
+
+def test_f17_nothing_in_dagster_is_rendered_as_markup() -> None:
+    """No asset, check or sensor gives Dagster markdown, a link or a notebook: remote images in it would be fetched."""
+    for path in sorted((Path(usage_pipeline.__file__).parent / "defs").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("MetadataValue"):
+                assert node.attr not in {"md", "url", "notebook"}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Name | ast.Attribute):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                assert name not in {"MarkdownMetadataValue", "UrlMetadataValue"}, f"{path}:{node.lineno}"
