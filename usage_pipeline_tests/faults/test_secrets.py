@@ -1,5 +1,6 @@
 """The admin key leaves the process in one header only: twelve forms of it, through every way to fail."""
 
+import contextlib
 import io
 import json
 import logging
@@ -17,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from usage_pipeline.api.client import UsageClient
-from usage_pipeline.cli import main
+from usage_pipeline.cli import main, ui
 from usage_pipeline.cli import sync as sync_command
 from usage_pipeline.defs import usage_assets
 from usage_pipeline.errors import FixConfig, UsagePipelineError
@@ -331,3 +332,25 @@ def test_the_week_is_read_with_the_cleaned_key() -> None:
     with pytest.raises(UsagePipelineError):
         read(far_side, WEEK, key=SecretStr(KEY))
     assert far_side.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_f07_the_children_of_ui_have_the_key_in_one_variable_and_no_argument(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    """Dagster's webserver and daemon get the key as OPENAI_ADMIN_KEY alone: arguments are for all to read."""
+    seen: list[tuple[list[str], dict[str, str]]] = []
+
+    @contextlib.contextmanager
+    def running(command: list[str], env: dict[str, str], _log: Path) -> Iterator[None]:
+        seen.append((command, env))
+        yield
+
+    monkeypatch.setattr(ui, "_running", running)
+    monkeypatch.setattr(ui, "_watch", lambda *_: 0)
+    settings = Settings(_env_file=None, OPENAI_ADMIN_KEY=KEY, USAGE_PIPELINE_DATA_DIR=str(data_dir))
+    assert ui.serve_ui(settings, port=0) == 0
+    assert len(seen) == 2
+    for command, env in seen:
+        assert MARK not in str(command)
+        assert [name for name, value in env.items() if MARK in value] == ["OPENAI_ADMIN_KEY"]
+    assert hits(data_dir, MARK) == []
