@@ -6,7 +6,6 @@ Put the command line here.
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from usage_pipeline_tests.oracle.history import STEPS, play_seed, quiet, shrink
@@ -22,11 +21,10 @@ def main() -> int:
     asked = parser.parse_args()
     seeds = range(asked.seed, asked.seed + -(-asked.cases // STEPS))
     began = time.monotonic()
-    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn"), initializer=quiet) as pool:
-        for done, future in enumerate(as_completed([pool.submit(play_seed, seed) for seed in seeds]), start=1):
-            seed, failure = future.result()
+    with get_context("spawn").Pool(asked.jobs, initializer=quiet) as pool:
+        for done, (seed, failure) in enumerate(pool.imap_unordered(play_seed, seeds), start=1):
             if failure is not None:
-                pool.shutdown(cancel_futures=True, wait=False)
+                pool.terminate()
                 print(f"seed {seed} failed:\n{failure}", flush=True)  # noqa: T201 - its answer
                 if not asked.no_shrink:
                     print(f"\nshrinking ...\n{shrink(failure)}")  # noqa: T201 - its answer

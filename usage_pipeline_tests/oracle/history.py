@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from usage_pipeline_tests.oracle import points
-from usage_pipeline_tests.oracle.machine import Machine, Wrong
+from usage_pipeline_tests.oracle.machine import LOOKBACK, Machine, Wrong
 from usage_pipeline_tests.oracle.service import FATAL, PASSING, Fault
 from usage_pipeline_tests.oracle.truth import ENDPOINTS, FIRST_DAY
 
-STEPS = 20  # of one history
+STEPS = 15  # of one history
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,17 @@ def _faulty(kinds: Sequence[str]) -> Callable[[Machine, random.Random], str]:
     return step
 
 
+def _earlier(machine: Machine, rng: random.Random) -> str:
+    """What is due has a gap; where a later window is wrong, the earlier one must not be stored either."""
+    machine.pass_time(timedelta(days=LOOKBACK + 1))
+    machine.sync(ENDPOINTS)
+    machine.pass_time(timedelta(days=1))
+    machine.ask_earlier()
+    kind = rng.choice(("beyond any bill", "500 once"))
+    machine.sync(["costs"], faults=[Fault(kind, "costs", 0)])
+    return f" {machine.start}, {kind}"
+
+
 def _race(machine: Machine, rng: random.Random) -> str:
     name, window, point = rng.choice(ENDPOINTS), _window(machine, rng), rng.choice(list(points.STORING))
     other = window if rng.random() < 0.5 else _window(machine, rng)
@@ -196,13 +207,14 @@ _ACTIONS: dict[str, tuple[Callable[[Machine, random.Random], str], float]] = {
     "sync twice": (_again, 3),
     "sync with passing faults": (_faulty(PASSING), 8),
     "sync with a fatal fault": (_faulty(FATAL), 18),
+    "an earlier start": (_earlier, 3),
     "two writers": (_race, 10),
     "killed sync": (_killed, 12),
     "killed publish": (_publish_killed, 2),
     "publish": (_plain(Machine.publish), 2),
-    "replay": (_plain(Machine.replay), 4),
+    "replay": (_plain(Machine.replay), 3),
     "killed replay": (_replay_killed, 2),
-    "damage": (_damage, 5),
+    "damage": (_damage, 4),
     "reopen": (_plain(Machine.reopen), 1),
     "whole": (_plain(lambda machine: machine.whole(is_from_scratch=False)), 0.6),
     "whole, from scratch": (_plain(lambda machine: machine.whole(is_from_scratch=True)), 0.4),

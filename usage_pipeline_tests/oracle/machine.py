@@ -44,6 +44,7 @@ class Machine:
         )
         self.service = Service(_START)
         self.worlds = [World()]
+        self.start = FIRST_DAY
 
     @property
     def today(self) -> date:
@@ -53,6 +54,11 @@ class Machine:
     def pass_time(self, span: timedelta) -> None:
         """Let the clock go on."""
         self.service.now += span
+
+    def ask_earlier(self) -> None:
+        """Let scheduled runs begin two days earlier, before days that may long be settled."""
+        self.start -= timedelta(days=2)
+        self.settings = self.settings.model_copy(update={"start_date": self.start})
 
     # What can be done
 
@@ -224,7 +230,7 @@ class Machine:
         """What the run will be served, in that world."""
         reads = []
         for name in names:
-            for first, asked in [window] if window else world.due(name, self.today, LOOKBACK):
+            for first, asked in [window] if window else world.due(name, self.start, self.today, LOOKBACK):
                 end = min(asked, self.today + timedelta(days=1))
                 texts = self.service.truth.served(name, first, end)
                 reads.append(Read(name, first, end, self.service.now, texts))

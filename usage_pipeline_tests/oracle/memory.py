@@ -13,8 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
-from usage_pipeline_tests.oracle.truth import FIRST_DAY
-
 _WIDE = Context(prec=200)
 _CENT = Decimal(1).scaleb(-20)
 _ONE_DAY = timedelta(days=1)
@@ -164,11 +162,11 @@ class World:
         self.accepted = [(read, said) for read, said in self.accepted if said == "replaced"]
         self.restated = None
 
-    def due(self, endpoint: str, today: date, lookback: int) -> list[tuple[date, date]]:
+    def due(self, endpoint: str, start: date, today: date, lookback: int) -> list[tuple[date, date]]:
         """The windows a scheduled run reads: unknown days, the lookback, and what was last read too young."""
         windows: list[tuple[date, date]] = []
-        for n in range((today - FIRST_DAY).days + 1):
-            day = FIRST_DAY + n * _ONE_DAY
+        for n in range((today - start).days + 1):
+            day = start + n * _ONE_DAY
             checks = [
                 r.fetched_at for r, _ in self.accepted if r.endpoint == endpoint and r.overlaps(day, day + _ONE_DAY)
             ]

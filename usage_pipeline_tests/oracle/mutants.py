@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,7 +145,7 @@ def attack(mutant: Mutant, cases: int, seed: int) -> str:
 def main() -> int:
     """Attack all mutants, or those whose name holds a text."""
     parser = argparse.ArgumentParser(prog="python -m usage_pipeline_tests.oracle.mutants", description=__doc__)
-    parser.add_argument("--cases", type=int, default=600, help="steps the oracle may take for each")
+    parser.add_argument("--cases", type=int, default=450, help="steps the oracle may take for each")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first history")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--only", default="", help="mutants whose name holds this")
@@ -153,10 +153,10 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if asked.only in mutant.name]
     caught = 0
     with ThreadPoolExecutor(asked.jobs) as pool:
-        results = pool.map(lambda mutant: attack(mutant, asked.cases, asked.seed), chosen)
-        for mutant, result in zip(chosen, results, strict=True):
-            caught += result.startswith("caught")
-            print(f"{mutant.name}: {result}", flush=True)  # noqa: T201 - its answer
+        under_attack = {pool.submit(attack, mutant, asked.cases, asked.seed): mutant for mutant in chosen}
+        for done in as_completed(under_attack):
+            caught += done.result().startswith("caught")
+            print(f"{under_attack[done].name}: {done.result()}", flush=True)  # noqa: T201 - its answer
     print(f"{caught} of {len(chosen)} caught")  # noqa: T201 - its answer
     return 0 if caught == len(chosen) else 1
 
