@@ -173,7 +173,8 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
         if names.num_rows or held.path.exists():
             held.renew(names)
     lake.restatements.renew(_content(rebuilt.restatements))
-    lake.sync_log.renew(_content(rebuilt.sync_log))
+    for _ in range(2):  # a twin in the folder: when days were only checked is nowhere else, should one file be damaged
+        lake.sync_log.renew(_content(rebuilt.sync_log))
     lake.mart_log.renew(lake.mart_log.schema.empty_table())  # marts are made of the tables above: all anew
     return total
 

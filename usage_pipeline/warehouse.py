@@ -3,12 +3,17 @@
 Put what must happen together under the warehouse's lock here; how marts and the file are made is on the floor below.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.catalog import publish
+from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.ledger import accepted_keys
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
+from usage_pipeline.lake.seals import Seals, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import check_rows, take_snapshot
 from usage_pipeline.lake.store import Lake
@@ -17,6 +22,8 @@ from usage_pipeline.marts.inputs import load_inputs
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +49,7 @@ def refresh(settings: Settings) -> Refresh:
         load_inputs(lake, settings.data_dir, settings.organization)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
+        check_unsealed(snapshot, _seals(lake))
         builds = build_marts(lake, snapshot)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
@@ -49,8 +57,17 @@ def refresh(settings: Settings) -> Refresh:
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
         usage = snapshot.relations(lookbacks, lookback_days(settings.lookback_days, None))
         shown = [*usage, *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
-        publish(settings.warehouse_path, shown)
+        publish(settings.warehouse_path, shown, lambda new: seal_new(lake.root, lambda: accepted_keys(lake), new))
     return Refresh(builds=builds, path=settings.warehouse_path)
+
+
+def _seals(lake: Lake) -> Seals:
+    """The seals, as far as they can be read; without any, everything is compared."""
+    try:
+        return read_seals(lake.root) or {}
+    except LakeDamaged as damage:
+        _log.warning("%s Going on: everything is compared with the coverage log and sealed anew.", damage)
+        return {}
 
 
 def build_mart(settings: Settings, name: str) -> MartBuild:

@@ -4,7 +4,7 @@ Put writing of the published file here; reading it is query.py's, what it shows 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import duckdb
@@ -25,10 +25,11 @@ def create_views(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) 
         con.execute(f"create or replace view {name} as {relation.sql}")
 
 
-def publish(path: Path, relations: Iterable[Relation]) -> None:
+def publish(path: Path, relations: Iterable[Relation], before: Callable[[Path], None]) -> None:
     """Write the file anew and put it in place at once; a reader has the old one or the new one.
 
-    The relations hold those of usage and meta, which the macros for looking back read.
+    The relations hold those of usage and meta, which the macros for looking back read. `before` is called with the
+    whole new file just before it takes its place.
     """
     shown = list(relations)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,7 @@ def publish(path: Path, relations: Iterable[Relation]) -> None:
             con.execute("use memory")
             con.execute("detach published")
         sync_to_disk(temporary)
+        before(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -123,9 +123,18 @@ def accepted_reads(lake: Lake) -> list[AcceptedRead]:
     ]
 
 
+def accepted_keys(lake: Lake) -> set[str]:
+    """`seals.landed_key` of every read that brought something new."""
+    return {
+        f"{read.organization}/{read.endpoint}/{read.sync_id}-{read.window.start_time}"
+        for read in accepted_reads(lake)
+        if read.outcome == "replaced"
+    }
+
+
 def record_sync(lake: Lake, row: Mapping[str, Any]) -> None:
-    """Append one row to the coverage log."""
-    lake.sync_log.append(pa.Table.from_pylist([dict(row)], schema=SYNC_LOG))
+    """Append one row to the coverage log; the commit carries it too, so that one damaged file does not lose it."""
+    lake.sync_log.append(pa.Table.from_pylist([dict(row)], schema=SYNC_LOG), note=to_note(row))
 
 
 def recover(lake: Lake, tables: Iterable[DeltaTable]) -> None:

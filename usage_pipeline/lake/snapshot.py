@@ -233,15 +233,18 @@ def _usage_relation(name: str, sql: str) -> Relation:
     )
 
 
-def take_snapshot(lake: Lake) -> Snapshot:
+def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:
     """Pin every table so that the coverage log describes exactly the pinned usage versions.
+
+    What a killed writer left unlogged is logged first, unless `is_recovering` is off: then nothing is written.
 
     Raises:
         WarehouseBusy: writers never left a moment between two commits.
     """
     for _ in range(_TRIES):
         usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
-        recover(lake, [pinned.at for pinned in usage.values() if pinned.at is not None])
+        if is_recovering:
+            recover(lake, [pinned.at for pinned in usage.values() if pinned.at is not None])
         dims = {name: lake.table("dims", name, dim.schema) for name, dim in DIMS.items()}
         snapshot = Snapshot(
             usage,

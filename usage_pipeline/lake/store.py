@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
+from usage_pipeline.lake.seals import forget_seals
 
-_COMMIT_KEY = "usage_pipeline"
+COMMIT_KEY = "usage_pipeline"
 _WRITER = WriterProperties(compression="ZSTD")
+# Old log entries stay: they are sealed like all files, and tell a repair what was written when.
+_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 _COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
 _APPEND_TRIES = 10
 _HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
 
 _log = logging.getLogger(__name__)
-_FRESH_START = "fresh start"
+FRESH_START = "fresh start"
 
 CommitConflict = CommitFailedError
 
@@ -99,18 +102,29 @@ class LakeTable:
         """SQL that reads a version's files (those of the parts) as the table's schema."""
         return scan_sql(self.schema, self.files(at, parts), leave_out=leave_out)
 
-    def append(self, rows: pa.Table) -> None:
-        """Add rows in one commit; appends of several writers conflict only where one of them created the table."""
+    def append(self, rows: pa.Table, note: Any = None) -> None:
+        """Add rows in one commit; appends of several writers conflict only where one of them created the table.
+
+        `note` is a JSON-able value stored with the commit.
+        """
         for _ in range(_APPEND_TRIES - 1):
             try:
-                self._append(rows)
+                self._append(rows, note)
             except CommitFailedError:
                 continue
             return
-        self._append(rows)
+        self._append(rows, note)
 
-    def _append(self, rows: pa.Table) -> None:
-        write_deltalake(self.create(), rows, mode="append", schema_mode="merge", writer_properties=_WRITER)
+    def _append(self, rows: pa.Table, note: Any) -> None:
+        write_deltalake(
+            self.create(),
+            rows,
+            mode="append",
+            schema_mode="merge",
+            writer_properties=_WRITER,
+            post_commithook_properties=_HOOKS,
+            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(note)} if note else None),
+        )
 
     def replace(
         self,
@@ -149,7 +163,8 @@ class LakeTable:
             partition_by=list(self.partition_by),
             schema_mode="merge",
             writer_properties=_WRITER,
-            commit_properties=CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(note)}),
+            post_commithook_properties=_HOOKS,
+            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(note)}),
         )
 
     def overwrite(self, rows: pa.Table) -> None:
@@ -161,7 +176,8 @@ class LakeTable:
             partition_by=list(self.partition_by) or None,
             schema_mode="overwrite",
             writer_properties=_WRITER,
-            commit_properties=CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(_FRESH_START)}),
+            post_commithook_properties=_HOOKS,
+            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(FRESH_START)}),
         )
 
     def renew(self, rows: pa.Table) -> None:
@@ -175,6 +191,7 @@ class LakeTable:
     def put_aside(self) -> None:
         """Rename the table's folder, where there is one, so that it can be made anew and still be looked at."""
         if self.path.exists():
+            forget_seals(self.path.parent.parent, self.path)
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
@@ -185,7 +202,7 @@ class LakeTable:
         if table is None or len(self.files(table)) <= _COMPACT_ABOVE:
             return
         try:
-            table.optimize.compact(writer_properties=_WRITER)
+            table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
         except CommitFailedError:
             return
 
@@ -193,9 +210,9 @@ class LakeTable:
 def commit_notes(table: DeltaTable) -> Iterator[Any]:
     """Notes of the newest commits made by `replace` since the last `overwrite`, newest first."""
     for commit in table.history(_HISTORY):
-        if _COMMIT_KEY in commit:
-            note = json.loads(commit[_COMMIT_KEY])
-            if note == _FRESH_START:
+        if COMMIT_KEY in commit:
+            note = json.loads(commit[COMMIT_KEY])
+            if note == FRESH_START:
                 return
             yield note
 
