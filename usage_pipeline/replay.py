@@ -5,7 +5,7 @@ each table in one commit, so that readers of the published file keep their versi
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,24 +66,42 @@ def replay(
     with files_explained("replay"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         shutil.rmtree(workshop, ignore_errors=True)
         try:
-            rebuild = _Rebuild(Lake(workshop), History.of(lake))
+            growing = _Rebuild(Lake(workshop), History.of(lake))
             for path in landed_files(settings.raw_dir):
-                rebuild.apply(path)
+                growing.apply(path)
                 if on_file is not None:
-                    on_file(len(rebuild.seen), total)
+                    on_file(len(growing.seen), total)
             with exclusive(settings.data_dir / REPLAY_LOCK):
                 # What syncs landed meanwhile; from here on they wait.
-                rebuild.history = History.of(lake)
+                growing.history = History.of(lake)
                 for path in landed_files(settings.raw_dir):
-                    rebuild.apply(path)
+                    growing.apply(path)
                 if not may_forget:
-                    refuse_to_forget(lake, rebuild.lake)
-                rows = _adopt(lake, rebuild.lake)
+                    refuse_to_forget(lake, growing.lake)
+                rows = _adopt(lake, growing.lake)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     return Replay(
-        files=len(rebuild.seen) - rebuild.left_out, left_out=rebuild.left_out, rows=rows, refreshed=refresh(settings)
+        files=len(growing.seen) - growing.left_out, left_out=growing.left_out, rows=rows, refreshed=refresh(settings)
     )
+
+
+def apply_late(lake: Lake, path: Path) -> None:
+    """Bring a landed read that never reached the lake into it, as if its sync had gone on."""
+    landed = load(path)
+    if isinstance(landed, Landed):
+        _apply_window(lake, landed, None)
+
+
+def rebuild(lake: Lake, history: History, files: Iterable[Path]) -> None:
+    """Fill an empty lake with what these raw files, in the order they were landed, say.
+
+    Raises:
+        LakeDamaged: a file is not what was written.
+    """
+    growing = _Rebuild(lake, history)
+    for path in files:
+        growing.apply(path)
 
 
 class _Rebuild:
@@ -164,7 +182,7 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
     """
     total = 0
     for name, table in rebuilt.usage_tables().items():
-        rows = _content(table)
+        rows = content_of(table)
         total += rows.num_rows
         if rows.num_rows or lake.usage(ENDPOINTS[name]).path.exists():
             lake.usage(ENDPOINTS[name]).renew(rows)
@@ -172,14 +190,15 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
         names, held = read_dim(rebuilt, dim), lake.table("dims", dim.name, dim.schema)
         if names.num_rows or held.path.exists():
             held.renew(names)
-    lake.restatements.renew(_content(rebuilt.restatements))
+    lake.restatements.renew(content_of(rebuilt.restatements))
     for _ in range(2):  # a twin in the folder: when days were only checked is nowhere else, should one file be damaged
-        lake.sync_log.renew(_content(rebuilt.sync_log))
+        lake.sync_log.renew(content_of(rebuilt.sync_log))
     lake.mart_log.renew(lake.mart_log.schema.empty_table())  # marts are made of the tables above: all anew
     return total
 
 
-def _content(table: LakeTable) -> pa.Table:
+def content_of(table: LakeTable) -> pa.Table:
+    """Every row of a table's newest version."""
     at = table.open()
     with session() as con:
         rows: pa.Table = con.sql(table.scan(at)).to_arrow_table()

@@ -11,7 +11,7 @@ from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
-from usage_pipeline.lake.ledger import accepted_keys
+from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.seals import Seals, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
@@ -57,8 +57,16 @@ def refresh(settings: Settings) -> Refresh:
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
         usage = snapshot.relations(lookbacks, lookback_days(settings.lookback_days, None))
         shown = [*usage, *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
-        publish(settings.warehouse_path, shown, lambda new: seal_new(lake.root, lambda: accepted_keys(lake), new))
+        publish(
+            settings.warehouse_path,
+            shown,
+            lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(lake)), new),
+        )
     return Refresh(builds=builds, path=settings.warehouse_path)
+
+
+def _accepted(lake: Lake) -> set[str]:
+    return accepted_files(accepted_reads(lake))
 
 
 def _seals(lake: Lake) -> Seals:

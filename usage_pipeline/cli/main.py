@@ -134,6 +134,25 @@ def check(
     run_check(is_strict=strict, as_json=as_json)
 
 
+@app.command()
+def verify(
+    quick: Annotated[bool, typer.Option("--quick", help="Only the files' hashes: no days, no marts.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare every stored file, day and mart with what was recorded, and name what differs; exit 3 if any does."""
+    from usage_pipeline.cli.repair import run_verify
+
+    run_verify(is_quick=quick, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Repair what verify finds, from raw and from what is intact, without network; says what is lost for good."""
+    from usage_pipeline.cli.repair import run_doctor
+
+    run_doctor(as_json=as_json)
+
+
 @export.command("focus")
 def export_focus(
     month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to write.")],

@@ -22,10 +22,10 @@ from usage_pipeline.lake.snapshot import Pinned, Snapshot
 OrganizationDay = tuple[str, date]
 
 
-def recorded_days(snapshot: Snapshot) -> dict[str, dict[OrganizationDay, tuple[int, str]]]:
+def recorded_days(coverage: pa.Table) -> dict[str, dict[OrganizationDay, tuple[int, str]]]:
     """Rows and content hash of every known day by the coverage log, per endpoint."""
     found: dict[str, dict[OrganizationDay, tuple[int, str]]] = defaultdict(dict)
-    for row in snapshot.coverage().to_pylist():
+    for row in coverage.to_pylist():
         found[row["endpoint"]][row["organization"], row["date"]] = (row["rows"], row["content_hash"])
     return found
 
@@ -51,7 +51,7 @@ def days_of(endpoint: Endpoint, rows: pa.Table) -> dict[OrganizationDay, tuple[i
 
 def rows_of_days(rows: pa.Table, days: Collection[OrganizationDay]) -> pa.Table:
     """Those of the rows that lie in the days."""
-    wanted = pa.array([False] * rows.num_rows)
+    wanted = pa.array([False] * rows.num_rows, pa.bool_())
     for organization in {one for one, _ in days}:
         own = pa.array([day for one, day in days if one == organization], pa.date32())
         wanted = pc.or_(wanted, pc.and_(pc.equal(rows["organization"], organization), pc.is_in(rows["date"], own)))
@@ -74,7 +74,7 @@ def check_unsealed(snapshot: Snapshot, seals: Seals) -> None:
     Raises:
         LakeDamaged: a day is not what was recorded.
     """
-    recorded = recorded_days(snapshot)
+    recorded = recorded_days(snapshot.coverage())
     for name, pinned in snapshot.usage.items():
         data_dir = pinned.table.path.parent.parent.parent.resolve()
         new = [file for file in pinned.table.files(pinned.at) if str(Path(file).relative_to(data_dir)) not in seals]

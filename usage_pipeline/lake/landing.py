@@ -73,9 +73,18 @@ def land(root: Path, organization: str, sync_id: str, recorded_at: datetime, rea
         "notes": list(read.notes),
         "pages": _described(read.pages),
     }
+    return _write(
+        landed_path(root, organization, read.endpoint, read.fetched_at, sync_id, read.window), header, read.pages
+    )
+
+
+def landed_path(
+    root: Path, organization: str, endpoint: str, fetched_at: datetime, sync_id: str, window: Window
+) -> Path:
+    """Where a read of a window is landed."""
     # The asked window in the name keeps apart the reads of one sync that a grouping floor divided.
-    name = f"{read.fetched_at.strftime(_STAMP)}-{sync_id}-{read.window.start_time}{_SUFFIX}"
-    return _write(_folder(root, organization, read.endpoint, read.fetched_at) / name, header, read.pages)
+    name = f"{fetched_at.strftime(_STAMP)}-{sync_id}-{window.start_time}{_SUFFIX}"
+    return _folder(root, organization, endpoint, fetched_at) / name
 
 
 def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> Path:
@@ -93,9 +102,7 @@ def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> 
 
 
 def _folder(root: Path, organization: str, table: str, fetched_at: datetime) -> Path:
-    folder = root / organization / table / fetched_at.strftime("%Y-%m")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return root / organization / table / fetched_at.strftime("%Y-%m")
 
 
 def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
@@ -111,6 +118,7 @@ def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, header: dict[str, Any], pages: list[RawPage]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     _write_durably(path, json.dumps(header).encode() + b"\n", [page.body for page in pages])
     return path
 

@@ -3,15 +3,17 @@
 Put reading and writing of `meta.sync_log` and `meta.restatements` here; deciding what changed is replace.py's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.landing import landed_path
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.store import Lake, commit_notes
 from usage_pipeline.windows import Window
@@ -123,13 +125,23 @@ def accepted_reads(lake: Lake) -> list[AcceptedRead]:
     ]
 
 
-def accepted_keys(lake: Lake) -> set[str]:
-    """`seals.landed_key` of every read that brought something new."""
+def accepted_files(reads: Iterable[AcceptedRead]) -> set[str]:
+    """The raw files, by their paths in the data folder, of the reads that brought something new."""
     return {
-        f"{read.organization}/{read.endpoint}/{read.sync_id}-{read.window.start_time}"
-        for read in accepted_reads(lake)
-        if read.outcome == "replaced"
+        str(landed_path(Path("raw"), one.organization, one.endpoint, one.fetched_at, one.sync_id, one.window))
+        for one in reads
+        if one.outcome == "replaced"
     }
+
+
+def forget_days(lake: Lake, endpoint: str, days: Collection[tuple[str, date]]) -> pa.Table:
+    """The coverage log as if the (organization, day) pairs of the endpoint had never been read."""
+    with session() as con:
+        rows = con.sql(lake.sync_log.scan(lake.sync_log.open())).to_arrow_table().to_pylist()
+    for row in rows:
+        if row["endpoint"] == endpoint:
+            row["days"] = [one for one in row["days"] if (row["organization"], one["date"]) not in days]
+    return pa.Table.from_pylist(rows, schema=SYNC_LOG)
 
 
 def record_sync(lake: Lake, row: Mapping[str, Any]) -> None:
@@ -139,7 +151,14 @@ def record_sync(lake: Lake, row: Mapping[str, Any]) -> None:
 
 def recover(lake: Lake, tables: Iterable[DeltaTable]) -> None:
     """Record commits whose writer was killed after changing a table and before logging it."""
+    for note in unrecorded(lake, tables):
+        record_sync(lake, from_note(note))
+
+
+def unrecorded(lake: Lake, tables: Iterable[DeltaTable]) -> list[Mapping[str, Any]]:
+    """Notes of the commits that are not in the coverage log, oldest first in each table."""
     known: set[str] | None = None
+    found: list[Mapping[str, Any]] = []
     for table in tables:
         missing: list[Mapping[str, Any]] = []
         for note in commit_notes(table):
@@ -147,8 +166,8 @@ def recover(lake: Lake, tables: Iterable[DeltaTable]) -> None:
             if note["commit_id"] in known:
                 break
             missing.append(note)
-        for note in reversed(missing):
-            record_sync(lake, from_note(note))
+        found += reversed(missing)
+    return found
 
 
 def _known_commits(lake: Lake) -> set[str]:

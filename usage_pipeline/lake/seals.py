@@ -108,8 +108,8 @@ def seal_new(lake_root: Path, accepted: Callable[[], set[str]], published: Path 
 
     Args:
         lake_root: the lake's folder, in the data folder.
-        accepted: the `landed_key` of every window the coverage log has, asked only where there is a new raw file; a
-            file of any other read may still be taken back.
+        accepted: names of the raw files of every window the coverage log has, asked only where one is new; a file of
+            any other read may still be taken back.
         published: the file about to be put in place as warehouse.duckdb.
     """
     data_dir = lake_root.parent
@@ -174,11 +174,10 @@ def added_files(folder: Path, entry: Path) -> list[Path]:
 
 def _raw_files(data_dir: Path, seals: Seals, accepted: Callable[[], set[str]]) -> list[Path]:
     """Raw files without a seal whose read the lake has accepted."""
-    new = [path for path in landed_files(data_dir / "raw") if str(path.relative_to(data_dir)) not in seals]
-    if not new:
-        return []
-    known = accepted()
-    return [path for path in new if is_names(path) or landed_key(path) in known]
+    found = {str(path.relative_to(data_dir)): path for path in landed_files(data_dir / "raw")}
+    new = {name: path for name, path in found.items() if name not in seals}
+    known = accepted() if new else set()
+    return [path for name, path in new.items() if is_names(path) or name in known]
 
 
 def is_names(path: Path) -> bool:
@@ -186,7 +185,7 @@ def is_names(path: Path) -> bool:
     return path.parts[-3].startswith("dims.")
 
 
-def landed_key(path: Path) -> str:
-    """What a raw file's path says of its read: organization, endpoint, sync and start of the window."""
-    organization, endpoint, _, name = path.parts[-4:]
-    return f"{organization}/{endpoint}/{name.partition('-')[2].partition('.')[0]}"
+def is_seals(path: Path) -> bool:
+    """Whether a file, whatever its name, begins as the file of seals does."""
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) == _HEAD.encode()

@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
-from usage_pipeline.lake.seals import forget_seals
+from usage_pipeline.lake.seals import LOG, forget_seals
 
 COMMIT_KEY = "usage_pipeline"
 _WRITER = WriterProperties(compression="ZSTD")
@@ -189,8 +189,8 @@ class LakeTable:
             self.overwrite(rows)
 
     def put_aside(self) -> None:
-        """Rename the table's folder, where there is one, so that it can be made anew and still be looked at."""
-        if self.path.exists():
+        """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at."""
+        if (self.path / LOG).exists():
             forget_seals(self.path.parent.parent, self.path)
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)

@@ -13,8 +13,9 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STOREYS = (
     ("errors", "endpoints"), ("windows", "name_lists", "redaction"), ("records", "settings"),  # floor 0
     ("api", "lake"), ("simulator", "marts"),  # floor 1
-    ("plan", "warehouse", "status", "guard", "history", "names", "explain"),  # floor 2
+    ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
     ("sync", "replay", "check", "exports"),
+    ("doctor",),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}

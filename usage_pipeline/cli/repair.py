@@ -1,0 +1,84 @@
+"""The commands that look after what is stored: `verify` and `doctor`."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from usage_pipeline.cli.console import out, print_json, print_table, text
+from usage_pipeline.doctor import doctor
+from usage_pipeline.errors import CheckFailed, LakeDamaged
+from usage_pipeline.lake.damage import Damage
+from usage_pipeline.settings import Settings
+from usage_pipeline.verify import Report, verify
+
+
+def run_verify(*, is_quick: bool, as_json: bool) -> None:
+    """Compare everything and print what differs.
+
+    Raises:
+        CheckFailed: something differs.
+    """
+    report = verify(Settings.from_env(), is_quick=is_quick)
+    if as_json:
+        print_json({"intact": not report.findings, **_as_dict(report)})
+    else:
+        _print(report)
+    if report.findings:
+        raise CheckFailed(f"{len(report.findings)} things are not what was written: run `usage-pipeline doctor`.")
+
+
+def run_doctor(*, as_json: bool) -> None:
+    """Repair what differs and print what was done.
+
+    Raises:
+        LakeDamaged: something is lost, or still differs.
+    """
+    done = doctor(Settings.from_env())
+    if as_json:
+        print_json(
+            {
+                "cured": done.is_cured,
+                "found": _findings(done.found),
+                "repaired": done.repaired,
+                "lost": done.lost,
+                "left": _findings(done.after),
+                "notes": done.after.notes,
+            }
+        )
+    elif not done.found.findings:
+        _print(done.found)
+    else:
+        lines = [("repaired", one) for one in done.repaired] + [("lost", one) for one in done.lost]
+        print_table(None, ["", "what"], [*lines, *(("still differs", _line(one)) for one in done.after.findings)])
+        _say(done.after)
+    if not done.is_cured:
+        raise LakeDamaged(
+            f"{len(done.lost)} things are lost and {len(done.after.findings)} still differ; what is known of each is "
+            "said above. If you have a backup of data/raw, restore it and run `usage-pipeline replay`."
+        )
+
+
+def _print(report: Report) -> None:
+    if report.findings:
+        rows = [(one.part, one.path or "", one.problem) for one in report.findings]
+        print_table(None, ["part", "file", "problem"], rows)
+    else:
+        out().print(f"Everything is what was written: {report.files} files, {report.days} days, {report.marts} marts.")
+    _say(report)
+
+
+def _say(report: Report) -> None:
+    for note in report.notes:
+        sys.stderr.write(f"note: {text(note)}\n")
+
+
+def _line(one: Damage) -> str:
+    return f"{one.part}: {one.path or ''} {one.problem}"
+
+
+def _findings(report: Report) -> list[dict[str, Any]]:
+    return [asdict(one) for one in report.findings]
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    return {**asdict(report), "findings": _findings(report)}

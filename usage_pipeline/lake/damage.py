@@ -1,0 +1,118 @@
+"""Which files are not what they were when they were sealed.
+
+Put comparing files with their seals here; what their content should be is contents.py's, what to do is the doctor's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.lake.landing import landed_files, load
+from usage_pipeline.lake.seals import (
+    LAST_CHECKPOINT,
+    LOG,
+    LOST,
+    Seal,
+    Seals,
+    added_files,
+    checkpoint_version,
+    seal_name,
+    seal_of,
+    table_folders,
+)
+
+PUBLISHED = "published"
+RAW = "raw"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """Something that is not as it was recorded: of which part (raw, usage.costs, published, ...), where, and what."""
+
+    part: str
+    problem: str
+    path: str | None = None
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is in a table's log, so that what the log says cannot be trusted."""
+        return self.path is not None and f"/{LOG}/" in self.path
+
+
+def part_of(name: str) -> str:
+    """The part a file belongs to, by its path in the data folder."""
+    pieces = Path(name).parts
+    if pieces[0] == "lake":
+        return ".".join(pieces[1:3])
+    return RAW if pieces[0] == "raw" else PUBLISHED
+
+
+def altered_files(data_dir: Path, seals: Seals) -> list[Damage]:
+    """Every sealed file that is missing or is not what was sealed."""
+    found = []
+    for name, held in _judged(seals):
+        problem = _problem(data_dir, name, held, seals)
+        if problem is not None:
+            found.append(Damage(part=part_of(name), path=name.partition("@")[0], problem=problem))
+    return found
+
+
+def _judged(seals: Seals) -> Iterator[tuple[str, tuple[Seal, ...]]]:
+    """Every seal that counts: of the pointers to a table's last checkpoint only the newest."""
+    newest: dict[str, int] = {}
+    for name in seals:
+        path, _, version = name.partition("@")
+        if version.isdigit():
+            newest[path] = max(newest.get(path, 0), int(version))
+    for name, held in seals.items():
+        path, _, version = name.partition("@")
+        if held != (LOST,) and (path not in newest or version == str(newest[path])):
+            yield name, held
+
+
+def _problem(data_dir: Path, name: str, held: tuple[Seal, ...], seals: Seals) -> str | None:
+    path = data_dir / name.partition("@")[0]
+    try:
+        if path.name == LAST_CHECKPOINT:
+            version = checkpoint_version(path)
+            if (new := seal_name(data_dir, path)) not in seals:
+                # Newer than its seal, as while a sync writes: then the checkpoint is there.
+                is_new = version is not None and version > int(name.partition("@")[2])
+                target = path.with_name(f"{version or 0:020d}.checkpoint.parquet")
+                return None if is_new and target.exists() else ("altered" if path.exists() else "missing")
+            held = seals[new]
+        found = seal_of(path)
+    except OSError:
+        return "missing" if not path.exists() else "cannot be read"
+    if found in held:
+        return None
+    return "altered" if found.size in {one.size for one in held} else f"{found.size} bytes, {held[0].size} written"
+
+
+def unsealed_raw(data_dir: Path, seals: Seals) -> tuple[list[Path], list[Damage]]:
+    """Raw files without a seal: those whose bodies are what was received, and the others."""
+    good, bad = [], []
+    for path in landed_files(data_dir / "raw"):
+        name = str(path.relative_to(data_dir))
+        if name in seals:
+            continue
+        try:
+            load(path)
+            good.append(path)
+        except LakeDamaged:
+            bad.append(Damage(part=RAW, path=name, problem="altered"))
+    return good, bad
+
+
+def orphans(lake_root: Path, seals: Seals) -> list[str]:
+    """Data files in the tables' folders that no log ever named: a killed writer's, or one's that is still writing."""
+    found = []
+    for folder in table_folders(lake_root):
+        files = [path for path in folder.rglob("*.parquet") if LOG not in path.parts]
+        new = {path for path in files if str(path.relative_to(lake_root.parent)) not in seals}
+        if new:
+            for entry in (folder / LOG).glob("*.json"):
+                new -= set(added_files(folder, entry))
+        found += [str(path.relative_to(lake_root.parent)) for path in sorted(new)]
+    return found

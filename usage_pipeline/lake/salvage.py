@@ -1,0 +1,99 @@
+"""What can still be read of a damaged table: rows of its undamaged files, and rows its commits carry.
+
+Put reading around damage here; what raw gives is replay's, what is right is told by the coverage log.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from usage_pipeline.endpoints import Endpoint
+from usage_pipeline.lake.contents import OrganizationDay, days_of, rows_of_days
+from usage_pipeline.lake.engine import scan_sql, session
+from usage_pipeline.lake.ledger import from_note
+from usage_pipeline.lake.schemas import SYNC_LOG
+from usage_pipeline.lake.seals import LOG, added_files, log_actions
+from usage_pipeline.lake.store import COMMIT_KEY, FRESH_START, LakeTable
+
+
+def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
+    """Every row of the coverage log that a file or a commit still has, each commit once.
+
+    Args:
+        table: the coverage log.
+        damaged: files that are not to be believed.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    named: set[Path] = set()
+    for entry in sorted((table.path / LOG).glob("*.json")):
+        if entry in damaged:
+            continue
+        files = added_files(table.path, entry)
+        named |= set(files)
+        notes = _notes(entry)
+        found = [row for file in files if file not in damaged for row in _rows(table.schema, file).to_pylist()]
+        if notes == [FRESH_START] and files and not set(files) & set(damaged):
+            rows.clear()  # what was before was made anew; where its file is damaged, the twin before it has the rows
+        found += [from_note(note) for note in notes if isinstance(note, dict)]
+        rows.update((row["commit_id"], row) for row in found)
+    for file in _data_files(table, damaged):
+        if file not in named:  # a damaged entry named it
+            for row in _rows(table.schema, file).to_pylist():
+                rows.setdefault(row["commit_id"], row)
+    ordered = sorted(rows.values(), key=lambda row: (row["committed_at"], row["commit_id"]))
+    return pa.Table.from_pylist(ordered, schema=SYNC_LOG)
+
+
+def _notes(entry: Path) -> list[Any]:
+    return [
+        json.loads(action["commitInfo"][COMMIT_KEY])
+        for action in log_actions(entry)
+        if COMMIT_KEY in action.get("commitInfo", {})
+    ]
+
+
+def salvaged_rows(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
+    """The rows of the newest version's undamaged files; none where the log itself is damaged."""
+    if any(path.parent == table.path / LOG for path in damaged):
+        return table.schema.empty_table()
+    gone = {str(path.resolve()) for path in damaged}
+    try:
+        files = [file for file in table.files(table.open()) if file not in gone]
+    except DeltaError:
+        return table.schema.empty_table()
+    return pa.concat_tables([table.schema.empty_table(), *(_rows(table.schema, Path(file)) for file in files)])
+
+
+def salvaged_days(
+    table: LakeTable,
+    endpoint: Endpoint,
+    damaged: Collection[Path],
+    recorded: dict[OrganizationDay, tuple[int, str]],
+) -> Iterator[pa.Table]:
+    """The recorded days that any one undamaged file holds as recorded, superseded files included."""
+    left = dict(recorded)
+    for file in _data_files(table, damaged):
+        rows = _rows(table.schema, file)
+        right = {day for day, held in days_of(endpoint, rows).items() if left.get(day) == held}
+        yield rows_of_days(rows, right)
+        for day in right:
+            del left[day]
+
+
+def _data_files(table: LakeTable, damaged: Collection[Path]) -> list[Path]:
+    return [file for file in sorted(table.path.rglob("*.parquet")) if LOG not in file.parts and file not in damaged]
+
+
+def _rows(schema: pa.Schema, file: Path) -> pa.Table:
+    """The rows of one data file; none where it cannot be read."""
+    try:
+        with session() as con:
+            rows: pa.Table = con.sql(scan_sql(schema, [str(file)])).to_arrow_table()
+    except duckdb.Error:
+        return schema.empty_table()
+    return rows.cast(schema)

@@ -1,0 +1,222 @@
+"""Whether everything stored is what was written: files against their seals, days against the coverage log, marts
+against a recompute.
+
+Put what is compared with what here; nothing in this file writes. Repairing is doctor.py's.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.lake.contents import differing_days, recorded_days, stored_rows
+from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, unsealed_raw
+from usage_pipeline.lake.dims import DIMS
+from usage_pipeline.lake.landing import Landed, landed_files, load
+from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads, unrecorded
+from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, read_seals, table_folders
+from usage_pipeline.lake.snapshot import Pinned, Snapshot
+from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.marts.build import pin_mart
+from usage_pipeline.marts.recompute import differing_marts
+from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.settings import Settings
+
+SEALS = "seals"
+_TRIES = 4
+_PAUSE_SECONDS = 0.5  # a writer between two steps has made the second by then
+_SHOWN = 3
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """What was compared, what differs, and what is worth knowing though it does not."""
+
+    files: int = 0
+    days: int = 0
+    marts: int = 0
+    findings: list[Damage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def differs(self, *schemas: str) -> bool:
+        """Whether something differs in one of these schemas."""
+        return any(one.part.partition(".")[0] in schemas for one in self.findings)
+
+
+def verify(settings: Settings, *, is_quick: bool = False) -> Report:
+    """Compare everything stored with what was recorded; `is_quick`: the files with their seals, and no more.
+
+    While a sync writes, what it is about is looked at again until it stands still.
+    """
+    lake = Lake(settings.lake_dir)
+    for _ in range(_TRIES - 1):
+        before = _state(settings)
+        report = _compare(settings, lake, is_quick=is_quick)
+        if not report.findings or (_state(settings) == before and not any(map(_may_pass, report.findings))):
+            return report
+        time.sleep(_PAUSE_SECONDS)
+    return _compare(settings, lake, is_quick=is_quick)
+
+
+UNFINISHED = "a commit is not in the coverage log: its writer was killed"
+UNAPPLIED = "the lake does not have this read"
+
+
+def _may_pass(one: Damage) -> bool:
+    """Whether it is also seen while a sync is between two steps."""
+    return one.problem in (UNFINISHED, UNAPPLIED)
+
+
+def _state(settings: Settings) -> object:
+    """What changes whenever a writer has done something."""
+    seals = settings.lake_dir / SEALS_FILE
+    logs = [(folder, len(list((folder / "_delta_log").iterdir()))) for folder in table_folders(settings.lake_dir)]
+    return logs, seals.stat().st_mtime_ns if seals.exists() else 0
+
+
+def _compare(settings: Settings, lake: Lake, *, is_quick: bool) -> Report:
+    report = Report()
+    seals = _seals(settings, report)
+    report.files = len(seals)
+    report.findings += altered_files(settings.data_dir, seals)
+    lost = sorted(name for name, held in seals.items() if held == (LOST,))
+    report.notes += [f"{name} is lost; the lake has what it held, but cannot be rebuilt from raw" for name in lost]
+    report.notes += [f"{name} is in no table: a writer was killed; harmless" for name in orphans(lake.root, seals)]
+    if is_quick:
+        return report
+    snapshot = _opened(lake, report)
+    raw = _unsealed_raw(settings, seals, report)
+    if not report.differs("meta"):
+        with _read(report, "meta.sync_log"):
+            _compare_raw(settings, lake, seals, raw, report)
+            _compare_days(snapshot, report)
+            _find_unfinished(lake, snapshot, report)
+    if not report.differs("usage", "dims", "meta"):
+        wrong: dict[str, int] = {}
+        with _read(report, "meta.mart_log"):
+            wrong = differing_marts(lake, snapshot)
+        report.marts = len(load_marts())
+        for name, rows in wrong.items():
+            report.findings.append(Damage(part=f"marts.{name}", problem=f"{rows} rows differ from a recompute"))
+    elif report.findings:
+        report.notes.append("the marts were not computed again: what they are made of differs")
+    if not settings.warehouse_path.exists() and snapshot.sync_log.at is not None and not report.differs(PUBLISHED):
+        report.findings.append(Damage(part=PUBLISHED, path=settings.warehouse_path.name, problem="missing"))
+    return report
+
+
+def _seals(settings: Settings, report: Report) -> Seals:
+    """The seals; where there are none, everything is judged by its content, and that is said."""
+    path = f"{settings.lake_dir.name}/{SEALS_FILE}"
+    try:
+        seals = read_seals(settings.lake_dir)
+    except LakeDamaged:
+        report.findings.append(Damage(part=SEALS, path=path, problem="altered"))
+        seals = {}
+    if seals is None and (any(table_folders(settings.lake_dir)) or any(landed_files(settings.raw_dir))):
+        report.findings.append(Damage(part=SEALS, path=path, problem="missing, or never written"))
+    if not seals:
+        report.notes.append("without seals, everything was compared by its content alone")
+    return seals or {}
+
+
+@contextmanager
+def _read(report: Report, part: str) -> Iterator[None]:
+    """A part that cannot be read is a finding, whatever the engines say of it."""
+    try:
+        yield
+    except Exception as wrong:
+        if not any(one.part == part for one in report.findings):
+            said = " ".join(str(wrong).split())[:200]
+            report.findings.append(Damage(part=part, problem=f"cannot be read ({type(wrong).__name__}: {said})"))
+
+
+def _opened(lake: Lake, report: Report) -> Snapshot:
+    """One version of every table; one that differs already, or cannot be opened, counts as never written."""
+
+    def pin(part: str, table: LakeTable) -> Pinned:
+        with _read(report, part):
+            if not any(one.part == part for one in report.findings):
+                at = table.open()
+                gone = [file for file in table.files(at) if not Path(file).exists()]
+                report.findings += [
+                    Damage(part=part, path=str(Path(file).relative_to(lake.root.parent.resolve())), problem="missing")
+                    for file in gone
+                ]
+                return Pinned(table, None if gone else at)
+        return Pinned(table, None)
+
+    for name in load_marts():
+        pin(f"marts.{name}", pin_mart(lake, name).table)
+    pin("meta.mart_log", lake.mart_log)
+    return Snapshot(
+        {name: pin(f"usage.{name}", table) for name, table in lake.usage_tables().items()},
+        {name: pin(f"dims.{name}", lake.table("dims", name, dim.schema)) for name, dim in DIMS.items()},
+        pin("meta.sync_log", lake.sync_log),
+        pin("meta.restatements", lake.restatements),
+    )
+
+
+def _unsealed_raw(settings: Settings, seals: Seals, report: Report) -> list[Path]:
+    good, bad = unsealed_raw(settings.data_dir, seals)
+    report.findings += bad
+    report.files += len(good)
+    return good
+
+
+def _compare_raw(settings: Settings, lake: Lake, seals: Seals, unsealed: list[Path], report: Report) -> None:
+    """Raw and lake know the same reads: none is gone from raw, none waits there for the lake."""
+    reads = accepted_reads(lake)
+    accepted = accepted_files(reads)
+    for name in sorted(accepted - set(seals)):
+        if not (settings.data_dir / name).exists():
+            report.findings.append(Damage(part=RAW, path=name, problem="missing"))
+    for path in unsealed:
+        name = str(path.relative_to(settings.data_dir))
+        landed = load(path) if name not in accepted else None
+        if isinstance(landed, Landed) and not any(_supersedes(read, landed) for read in reads):
+            report.findings.append(Damage(part=f"usage.{landed.endpoint}", path=name, problem=UNAPPLIED))
+
+
+def _supersedes(read: AcceptedRead, landed: Landed) -> bool:
+    return (
+        (read.organization, read.endpoint) == (landed.organization, landed.endpoint)
+        and read.fetched_at > landed.fetched_at
+        and read.window.start < landed.window.end
+        and read.window.end > landed.window.start
+    )
+
+
+def _compare_days(snapshot: Snapshot, report: Report) -> None:
+    recorded = recorded_days(snapshot.coverage())
+    for name, pinned in snapshot.usage.items():
+        part = f"usage.{name}"
+        if any(one.part == part for one in report.findings):
+            continue
+        report.days += len(recorded[name])
+        with _read(report, part):
+            wrong = sorted(differing_days(ENDPOINTS[name], stored_rows(pinned), recorded[name]))
+            if wrong:
+                shown = ", ".join(f"{organization} {day}" for organization, day in wrong[:_SHOWN])
+                problem = f"{len(wrong)} days are not what was recorded ({shown}{', ...' if wrong[_SHOWN:] else ''})"
+                report.findings.append(Damage(part=part, problem=problem))
+    for pinned, part in ((snapshot.restatements, "meta.restatements"), *_dims(snapshot)):
+        with _read(report, part):
+            stored_rows(pinned)
+
+
+def _dims(snapshot: Snapshot) -> list[tuple[Pinned, str]]:
+    return [(pinned, f"dims.{name}") for name, pinned in snapshot.dims.items()]
+
+
+def _find_unfinished(lake: Lake, snapshot: Snapshot, report: Report) -> None:
+    """Commits whose writer was killed before it logged them: the next sync does, so only they are named."""
+    for name, pinned in snapshot.usage.items():
+        if pinned.at is not None and unrecorded(lake, [pinned.at]):
+            part = f"usage.{name}"
+            # Its days differ from the log, and its raw file seems not to have reached the lake: both follow from it.
+            kept = [one for one in report.findings if one.part != part or (one.path and one.problem != UNAPPLIED)]
+            report.findings = [*kept, Damage(part=part, problem=UNFINISHED)]
