@@ -245,7 +245,8 @@ class _Ward:
         files = [path for path in landed_files(self.settings.raw_dir) if path.parts[-3] in folders]
         lake = Lake(self.workshop / "raw")
         shutil.rmtree(lake.root, ignore_errors=True)
-        rebuild(lake, History.of(self.lake), files)
+        damaged = {one.part.partition(".")[2] for one in self.findings if one.part.startswith("usage.")}
+        rebuild(lake, History.of(self.lake, distrusted=damaged), files)
         return lake
 
     def _from_raw(self, folders: list[str], *, table_name: str) -> pa.Table:

@@ -6,6 +6,7 @@ Put questions of replay to the old lake here; each answers also where the lake i
 
 import logging
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Self
@@ -36,12 +37,13 @@ class History:
     unchanged: pa.Table
 
     @classmethod
-    def of(cls, lake: Lake) -> Self:
-        """The history of a lake."""
+    def of(cls, lake: Lake, *, distrusted: Collection[str] = ()) -> Self:
+        """The history of a lake; what the logs of the `distrusted` endpoints' tables say does not count."""
         try:
             with files_explained("the coverage log"):
                 # One that cannot be opened takes with it the notes of its commits, not the log of all the others.
-                tables = [table.open_or_none() for table in lake.usage_tables().values()]
+                trusted = [table for name, table in lake.usage_tables().items() if name not in distrusted]
+                tables = [table.open_or_none() for table in trusted]
                 recover(lake, [table for table in tables if table is not None])
                 return cls._of_reads(accepted_reads(lake), _unchanged(lake))
         except UsagePipelineError as damage:

@@ -212,7 +212,7 @@ def commit_notes(table: DeltaTable) -> Iterator[Any]:
     for commit in table.history(_HISTORY):
         if COMMIT_KEY in commit:
             note = json.loads(commit[COMMIT_KEY])
-            if note == FRESH_START:
+            if not isinstance(note, dict):  # FRESH_START
                 return
             yield note
 
