@@ -50,7 +50,7 @@ def live(data_dir: Path) -> Settings:
             world.clock.set(moment)
             report = world.sync(settings, lists=list(LISTS.values()))
             assert not report.failed
-            assert report.refresh_error is None
+            assert report.refresh_error is None, str(report.refresh_error)
         projects = sorted(life.id for life in world.organization.directory.projects)
     for name, text in (("tags.csv", TAGS), ("budgets.csv", BUDGETS), ("prices.csv", PRICES)):
         (data_dir / name).write_text(text.format(*projects), encoding="utf-8")

@@ -41,7 +41,10 @@ def days_of(endpoint: Endpoint, rows: pa.Table) -> dict[OrganizationDay, tuple[i
     """Rows and content hash of every day among the rows, as `normalize` gave them."""
     order = ["organization", "date", "bucket_start", *endpoint.grain]
     ordered = rows.drop_columns([PART]).sort_by([(name, "ascending") for name in order])
-    counts = ordered.group_by(["organization", "date"], use_threads=False).aggregate([([], "count_all")])
+    # Groups come in no order one may rely on (seen with several chunks), so they are brought into that of the rows.
+    counts = (
+        ordered.group_by(order[:2]).aggregate([([], "count_all")]).sort_by([(name, "ascending") for name in order[:2]])
+    )
     found, start = {}, 0
     for organization, day, count in zip(*(column.to_pylist() for column in counts.columns), strict=True):
         found[organization, day] = (count, content_hash(ordered.slice(start, count)))
