@@ -83,8 +83,8 @@ MUTANTS = (
            " semi join ({log}) l on r.commit_id = l.commit_id", ""),
     Mutant("coverage counts the most rows a day ever had", "lake/snapshot.py",
            "    arg_max(rows, fetched_at) as rows,", "    max(rows) as rows,"),
-    Mutant("what a killed writer committed is never logged", "lake/ledger.py", "for note in reversed(missing):",
-           "for note in missing[:0]:"),
+    Mutant("what a killed writer committed is never logged", "lake/ledger.py", "found += reversed(missing)",
+           "found += missing[:0]"),
     Mutant("replay leaves out the newest raw file", "lake/landing.py",
            "key=lambda path: (path.name, path.parts))", "key=lambda path: (path.name, path.parts))[:-1]"),
     Mutant("replay brings back what never was committed", "history.py",
@@ -113,7 +113,8 @@ MUTANTS = (
     Mutant("a lake that lost rows is published", "warehouse.py", "        check_rows(snapshot)\n", ""),
     Mutant("the published file is removed before the new one is there", "lake/catalog.py",
            "    temporary.unlink(missing_ok=True)\n    try:", "    path.unlink(missing_ok=True)\n    try:"),
-    Mutant("the schedule forgets the lookback", "plan.py", "day >= today - lookback or ", ""),
+    Mutant("the schedule forgets the lookback", "plan.py", "else today - lookback)",
+           "else today)"),
     Mutant("the schedule does not catch up", "plan.py", " or known[day].checked_at.date() < day + lookback", ""),
 )  # fmt: skip
 

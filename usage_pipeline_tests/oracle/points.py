@@ -6,12 +6,13 @@ Put a new step of the pipeline into POINTS: one line. Put what the oracle leaves
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from usage_pipeline import warehouse
+from usage_pipeline import plan, warehouse
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake import snapshot
 from usage_pipeline.marts import build, fingerprints
@@ -137,4 +138,8 @@ def small() -> Iterator[None]:
         stack.enter_context(patch.object(fingerprints, "DimContents", _NoDims))
         stack.enter_context(patch.object(warehouse, "view_relations", list))
         stack.enter_context(patch.object(warehouse, "load_inputs", lambda *_: None))
+        # What is due follows from the configured lookback alone, so that the oracle can tell it by itself: what is
+        # learned, and the weekly deep re-read, are unit/test_settling.py's.
+        stack.enter_context(patch.object(plan, "observed_settling", lambda *_: {}))
+        stack.enter_context(patch.object(plan, "_DEEP_EVERY", timedelta.max))
         yield
