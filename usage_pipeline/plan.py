@@ -41,7 +41,7 @@ def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) 
     first = settings.first_day(today)
     if first > today:
         raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
-    settling = observed_settling(lake, now).get((settings.organization, endpoint.name))
+    settling = observed_settling(lake, now, endpoint.name).get((settings.organization, endpoint.name))
     lookback = timedelta(days=lookback_days(settings.lookback_days, settling))
     everything = Window.of_days(first, today + timedelta(days=1))
     known = day_states(lake, settings.organization, endpoint.name, everything)

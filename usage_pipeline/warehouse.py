@@ -65,10 +65,6 @@ def refresh(settings: Settings) -> Refresh:
     return Refresh(builds=builds, path=settings.warehouse_path)
 
 
-def _accepted(lake: Lake) -> set[str]:
-    return accepted_files(accepted_reads(lake))
-
-
 def _seals(lake: Lake) -> Seals:
     """The seals, as far as they can be read; without any, everything is compared."""
     try:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.diff import ledger_struct
-from usage_pipeline.lake.engine import identifier, literal, sql_type
+from usage_pipeline.lake.engine import identifier, literal, sql_type, width_sql
 from usage_pipeline.lake.schemas import PART, usage_schema
 
 _MACRO = """
@@ -37,7 +37,6 @@ select {restored}
 from (select *, before::json as said, key::json as known_by from changed_later where before <> '') c
 semi join known_days d on d.organization = c.organization and d.date = c.date
 """
-_WIDTHS = "case bucket_width when '1d' then interval 1 day when '1h' then interval 1 hour else interval 1 minute end"
 
 
 def as_of_macros() -> list[str]:
@@ -69,6 +68,6 @@ def _restored(column: pa.Field, *, is_key: bool) -> str:
     if column.name in ("organization", "date", "bucket_start", "bucket_width"):
         return f"c.{name}"
     if column.name == "bucket_end":
-        return f"c.bucket_start + {_WIDTHS} as bucket_end"
+        return f"c.bucket_start + {width_sql('c.bucket_width')} as bucket_end"
     value = f"c.{'known_by' if is_key else 'said'}->>{literal(column.name)}"
     return f"({value})::{sql_type(column.type)} as {name}"

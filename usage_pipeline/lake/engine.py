@@ -10,6 +10,8 @@ from functools import cache
 import duckdb
 import pyarrow as pa
 
+from usage_pipeline.windows import WIDTH_SECONDS
+
 # What DuckDB would do by itself when a query names an extension: fetch it from the network, load it, run its code.
 OFFLINE = {
     "autoinstall_known_extensions": "false",
@@ -72,6 +74,12 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
         return "struct(" + ", ".join(f"{identifier(f.name)} {sql_type(f.type)}" for f in kind) + ")"
     return _DUCKDB_TYPES[kind]
+
+
+def width_sql(column: str) -> str:
+    """The length of a bucket, as an interval, by its width in a column."""
+    seconds = " ".join(f"when {literal(width)} then {length}" for width, length in WIDTH_SECONDS.items())
+    return f"to_seconds(case {column} {seconds} end)"
 
 
 def scan_sql(schema: pa.Schema, files: Sequence[str], *, leave_out: Iterable[str] = ()) -> str:

@@ -7,7 +7,7 @@ Which days are read again because of it is plan.py's.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from usage_pipeline.lake.engine import session
+from usage_pipeline.lake.engine import session, width_sql
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, naive
 from usage_pipeline.lake.store import Lake
 
@@ -20,12 +20,10 @@ _DELAYS = """
 with log as ({log}),
 changed as (
     select r.organization, r.endpoint, r.date, l.fetched_at, count(*) as rows,
-        max(r.bucket_start + case r.bucket_width
-            when '1d' then interval 1 day when '1h' then interval 1 hour else interval 1 minute
-        end) as bucket_end
+        max(r.bucket_start + {width}) as bucket_end
     from ({restatements}) r
     join log l on l.commit_id = r.commit_id
-    where not r.was_provisional and l.fetched_at >= $since
+    where not r.was_provisional and l.fetched_at >= $since and r.endpoint = coalesce($endpoint, r.endpoint)
     group by all
 ),
 looked as (
@@ -53,16 +51,18 @@ def lookback_days(configured: int, settling: Settling | None) -> int:
     return max(configured, 1, min(learned, DEEP_DAYS))
 
 
-def observed_settling(lake: Lake, now: datetime) -> dict[tuple[str, str], Settling]:
-    """What was learned, by organization and endpoint; those nothing was ever found of are absent."""
+def observed_settling(lake: Lake, now: datetime, endpoint: str | None = None) -> dict[tuple[str, str], Settling]:
+    """What was learned, by organization and endpoint (all, or this one); those nothing was found of are absent."""
     log, restatements = lake.sync_log.open(), lake.restatements.open()
     if log is None or restatements is None:
         return {}
     statement = _DELAYS.format(
-        log=SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(log)), restatements=lake.restatements.scan(restatements)
+        log=SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(log)),
+        restatements=lake.restatements.scan(restatements),
+        width=width_sql("r.bucket_width"),
     )
     with session() as con:
-        rows = con.execute(statement, {"since": naive(now - _MEMORY)}).fetchall()
+        rows = con.execute(statement, {"since": naive(now - _MEMORY), "endpoint": endpoint}).fetchall()
     return {
         (organization, endpoint): Settling(changes=changes, delay=max(delay, timedelta(0)))
         for organization, endpoint, changes, delay in rows
