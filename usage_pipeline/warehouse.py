@@ -15,10 +15,11 @@ from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.seals import Seals, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
-from usage_pipeline.lake.snapshot import check_rows, take_snapshot
+from usage_pipeline.lake.snapshot import check_rows, lake_state, take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
-from usage_pipeline.marts.inputs import load_inputs
+from usage_pipeline.marts.fingerprints import Contents
+from usage_pipeline.marts.inputs import inputs_state, load_inputs
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
@@ -50,7 +51,7 @@ def refresh(settings: Settings) -> Refresh:
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
         check_unsealed(snapshot, _seals(lake))
-        builds = build_marts(lake, snapshot)
+        builds = build_marts(lake, Contents(snapshot))
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
         learned = observed_settling(lake, utc_now())
@@ -74,14 +75,29 @@ def _seals(lake: Lake) -> Seals:
         return {}
 
 
-def build_mart(settings: Settings, name: str) -> MartBuild:
-    """Bring one mart, and what it reads, up to date; readers see it with the next refresh.
+class Workbench:
+    """Builds marts one after another, as the steps of a run do.
 
-    Raises:
-        FixConfig: a file people write is wrong; the mart is as it was.
-        WarehouseBusy: another process kept building, or writers never paused.
+    What they all stand on is read once, and again when the lake or a file people write has changed since.
     """
-    lake = Lake(settings.lake_dir)
-    with exclusive(settings.data_dir / WAREHOUSE_LOCK):
-        load_inputs(lake, settings.data_dir, settings.organization)
-        return next(build for build in build_marts(lake, take_snapshot(lake), [name]) if build.mart == name)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state: object = None
+        self._contents: Contents | None = None
+
+    def build(self, name: str) -> MartBuild:
+        """Bring one mart, and what it reads, up to date; readers see it with the next refresh.
+
+        Raises:
+            FixConfig: a file people write is wrong; the mart is as it was.
+            WarehouseBusy: another process kept building, or writers never paused.
+        """
+        settings, lake = self._settings, Lake(self._settings.lake_dir)
+        with exclusive(settings.data_dir / WAREHOUSE_LOCK):
+            state = (lake_state(lake), inputs_state(settings.data_dir))
+            if self._contents is None or state != self._state:
+                load_inputs(lake, settings.data_dir, settings.organization)
+                # The state from before all this was read: what changes meanwhile is seen by the next build.
+                self._contents, self._state = Contents(take_snapshot(lake)), state
+            return next(build for build in build_marts(lake, self._contents, [name]) if build.mart == name)

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from usage_pipeline.settings import Settings
+from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.world import World, open_world
 
 
@@ -43,3 +45,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("USAGE_PIPELINE_", "OPENAI_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _chosen_marts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test marked `marts(...)` has these marts only."""
+    chosen = request.node.get_closest_marker("marts")
+    with nullcontext() if chosen is None else only_marts(*chosen.args):
+        yield

@@ -11,7 +11,6 @@ from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_rows
 from usage_pipeline.marts.registry import Mart, load_marts
-from usage_pipeline.warehouse import build_mart
 
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
 
@@ -48,9 +47,7 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
         with session.step(context, key.to_user_string()) as report:
             window = asset_window(context)
             report.facts = {"mart": mart.name, "window": str(window)}
-            built = build_mart(session.settings, mart.name)
-            if built.days:
-                session.note_news()
+            built = session.build(mart.name)
             report.outcome, report.rows = ("built" if built.days else "unchanged"), built.rows
             rows = mart_rows(Lake(session.settings.lake_dir), mart.name, session.settings.organization, window)
             for day in window.dates():

@@ -20,10 +20,11 @@ from usage_pipeline.defs.reader import ConcurrentReader
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.marts.build import MartBuild
 from usage_pipeline.redaction import told
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, EndpointSync, new_sync_id
-from usage_pipeline.warehouse import Refresh, refresh
+from usage_pipeline.warehouse import Refresh, Workbench, refresh
 from usage_pipeline.windows import Window
 
 SESSION = "session"  # the resource key
@@ -72,6 +73,7 @@ class Session:
         self._on_event = on_event
         self._settings: Settings | None = None
         self._reader: ConcurrentReader | None = None
+        self._workbench: Workbench | None = None
         self._has_news = False
         self._is_interrupted = False
         self.now = clock()
@@ -99,6 +101,15 @@ class Session:
         if done.error is None:
             self.note_news()
         return done
+
+    def build(self, mart: str) -> MartBuild:
+        """One mart and what it reads, up to date."""
+        if self._workbench is None:
+            self._workbench = Workbench(self.settings)
+        built = self._workbench.build(mart)
+        if built.days:
+            self.note_news()
+        return built
 
     def note_news(self) -> None:
         """Something is in the lake that the published file does not show yet."""

@@ -257,6 +257,14 @@ def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:
     raise WarehouseBusy("the lake changed at every attempt to read one version of it; run again when syncs are done.")
 
 
+def lake_state(lake: Lake) -> tuple[tuple[str, int, int] | None, ...]:
+    """The newest log entry of every table a snapshot pins: the same state means the same snapshot."""
+    dims = (lake.table("dims", name, dim.schema) for name, dim in DIMS.items())
+    return tuple(
+        table.newest_entry() for table in (*lake.usage_tables().values(), *dims, lake.sync_log, lake.restatements)
+    )
+
+
 def _is_newest(pinned: Pinned) -> bool:
     newest = pinned.table.open()
     if newest is None or pinned.at is None:

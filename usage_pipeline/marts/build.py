@@ -40,15 +40,15 @@ class MartBuild:
     rows: int
 
 
-def build_marts(lake: Lake, snapshot: Snapshot, names: Iterable[str] | None = None) -> list[MartBuild]:
-    """Bring marts (all, or the named ones and what they read) up to date with the snapshot.
+def build_marts(lake: Lake, contents: Contents, names: Iterable[str] | None = None) -> list[MartBuild]:
+    """Bring marts (all, or the named ones and what they read) up to date with what a snapshot holds.
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
     """
     with connect() as con:
-        builder = _Builder(con, lake, snapshot)
+        builder = _Builder(con, lake, contents.snapshot)
         try:
-            return _build_marts(builder, names)
+            return _build_marts(builder, contents, names)
         finally:  # one mart that fails must not make the others forget
             remember(lake, builder.notes)
 
@@ -145,10 +145,10 @@ class _Builder:
         return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
-def _build_marts(builder: _Builder, names: Iterable[str] | None) -> list[MartBuild]:
+def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None) -> list[MartBuild]:
     lake, marts = builder.lake, load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
-    contents, built = Contents(builder.snapshot), remembered(lake)
+    built = remembered(lake)
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
     for organization in sorted({*contents.days, *(held for held, _ in built)}):
         days = contents.days[organization]
@@ -183,13 +183,19 @@ def mart_schema(name: str) -> pa.Schema:
 
 @cache
 def _mart_schemas(_endpoints: tuple[str, ...]) -> dict[str, pa.Schema]:
-    """All of them at once, for their inputs are the same; the answer changes only with the endpoint table."""
+    """All of them at once, for their inputs are the same; the answer changes only with the endpoint table.
+
+    What a query reads is an empty table, not the view behind it: to plan a view is to plan all it stands on.
+    """
     schemas = {}
     with connect() as con:
-        create_views(con, _empty_relations())
-        con.execute("create schema marts")
-        for name, mart in load_marts().items():
-            con.execute(f"create view marts.{identifier(name)} as {mart.sql}")
+        marts = [Relation(schema="marts", name=name, sql=mart.sql, comment="") for name, mart in load_marts().items()]
+        for schema in ("usage", "dims", "meta", "derived", "marts"):
+            con.execute(f"create schema {schema}")
+        for relation in [*_empty_relations(), *marts]:
+            name = f"{relation.schema}.{identifier(relation.name)}"
+            con.execute(f"create table {name} as {relation.sql}")
+        for name in load_marts():
             described = con.sql(f"select *, ''::varchar as {PART} from marts.{identifier(name)}")  # noqa: S608
             schemas[name] = described.to_arrow_table().schema
     return schemas

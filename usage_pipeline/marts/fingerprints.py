@@ -37,6 +37,7 @@ class Contents:
     """What a snapshot's days hold: per organization, day and endpoint a content hash, and what dimensions say."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
         self.dims = DimContents(snapshot)
         self.billed: dict[str, list[str]] = defaultdict(list)
         with session() as con:

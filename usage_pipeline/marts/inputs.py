@@ -23,6 +23,13 @@ def check_inputs(data_dir: Path) -> None:
     read_tags(data_dir / TAGS_FILE)
 
 
+def inputs_state(data_dir: Path) -> tuple[tuple[int, int] | None, ...]:
+    """When the files were last written and how long they are: what is the same was not edited."""
+    paths = (data_dir / name for name in (BUDGETS_FILE, PRICES_FILE, TAGS_FILE))
+    found = (path.stat() if path.exists() else None for path in paths)
+    return tuple(None if one is None else (one.st_mtime_ns, one.st_size) for one in found)
+
+
 def load_inputs(lake: Lake, data_dir: Path, organization: str) -> None:
     """Make `dims.budgets`, `dims.tags` and `dims.prices` hold what the files say; what is the same is not written.
 

@@ -35,7 +35,7 @@ def differing_marts(lake: Lake, snapshot: Snapshot) -> dict[str, int]:
     found: dict[str, int] = {}
     with TemporaryDirectory(prefix="usage-pipeline-") as folder:
         again = Lake(Path(folder))
-        build_marts(again, snapshot)
+        build_marts(again, contents)
         for organization in sorted(contents.days):
             prints: dict[str, DayPrints] = {}
             for name, mart in load_marts().items():

@@ -15,6 +15,8 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import PAYLOADS, Played, played_settings
 from usage_pipeline_tests.world import rows
 
+pytestmark = pytest.mark.marts("cost_daily")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 DAY = 86400
 

@@ -19,6 +19,8 @@ from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import SILENT, Stage, recent, verdicts
 from usage_pipeline_tests.played import Played, played_settings
 
+pytestmark = pytest.mark.marts("cost_daily")
+
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TODAY = NOW.date()
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR

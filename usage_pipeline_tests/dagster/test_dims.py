@@ -3,12 +3,15 @@
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline_tests.dagster.stage import Stage, failures, recent, staged, values
 from usage_pipeline_tests.world import rows
+
+pytestmark = pytest.mark.marts("cost_by_key", "cost_daily")
 
 DIMS = [f"dims/{name}" for name in LISTS]
 MONEY = [*DIMS, "usage/costs", "marts/cost_daily", "marts/cost_by_key"]

@@ -20,6 +20,8 @@ from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import KEY, SILENT, Stage, failures, recent, staged, values, verdicts
 from usage_pipeline_tests.world import rows, versions
 
+pytestmark = pytest.mark.marts("cost_daily_by_project", "usage_daily")
+
 ALL = {f"usage__{name}" for name in ENDPOINTS}
 NAMES = {f"dims__{name}" for name in LISTS}
 

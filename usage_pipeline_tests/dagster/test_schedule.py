@@ -4,10 +4,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from usage_pipeline.defs.build import build_defs
 from usage_pipeline.settings import Settings
 from usage_pipeline_tests.world import TODAY, World, last_days
+
+pytestmark = pytest.mark.marts("cost_daily")
 
 
 def _ago(days: int) -> date:

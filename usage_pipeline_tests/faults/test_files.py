@@ -27,6 +27,8 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import everything, open_world, rows
 
+pytestmark = pytest.mark.marts("cost_daily_by_project", "usage_daily")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FIRST = 1793577600
 DAY = 86400

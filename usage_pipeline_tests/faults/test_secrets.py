@@ -32,6 +32,8 @@ from usage_pipeline_tests.faults.fault_server import Play, Wire, faulty, html, r
 from usage_pipeline_tests.scripted import WEEK, error, ok, read, script
 from usage_pipeline_tests.world import World, last_days
 
+pytestmark = pytest.mark.marts("cost_daily")
+
 MARK = "cAnArY7f3a91"  # in every form; nothing of a refused or cleaned key may show it
 KEY = f"sk-admin-{MARK}-0123456789"
 LONG = f"sk-admin-{MARK}" + "x" * 5000

@@ -31,6 +31,8 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import everything, last_days, open_world
 
+pytestmark = pytest.mark.marts("budget_status", "cost_daily", "usage_daily")
+
 SCHEMAS = ("usage", "dims", "marts", "meta")
 ENDPOINT_NAMES = ["vector_stores", "costs"]
 SAMPLE = int(os.environ.get("USAGE_REPAIR_CASES", "40"))

@@ -32,6 +32,8 @@ from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.scripted import COMPLETIONS, DAY, KEY, NOW, WEEK, bucket, buckets, page
 from usage_pipeline_tests.world import everything, rows
 
+pytestmark = pytest.mark.marts("cost_daily")
+
 IMPATIENT = {"read_timeout": 0.3, "request_deadline": 0.6}  # so short that only faults are meant to meet them
 
 

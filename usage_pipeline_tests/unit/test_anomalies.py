@@ -11,6 +11,8 @@ import pytest
 from usage_pipeline_tests.daily_bills import Bills, days
 from usage_pipeline_tests.world import rows
 
+pytestmark = pytest.mark.marts("anomalies")
+
 START, TODAY = date(2026, 9, 14), date(2026, 11, 20)
 LAST = TODAY - timedelta(days=1)
 WEEKEND = 5

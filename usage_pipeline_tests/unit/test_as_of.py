@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.as_of import macro_name
 from usage_pipeline.settings import Settings
@@ -11,6 +13,8 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import World, rows
+
+pytestmark = pytest.mark.marts("cost_daily")
 
 Memory = dict[datetime, dict[str, list[tuple[Any, ...]]]]
 BEGIN = datetime(2026, 11, 14, 9, tzinfo=UTC)

@@ -13,6 +13,8 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.daily_bills import Bills, days
 from usage_pipeline_tests.world import everything, rows
 
+pytestmark = pytest.mark.marts("budget_status", "cost_daily")
+
 START, TODAY = date(2026, 9, 1), date(2026, 11, 20)  # a Friday
 TOMORROW = TODAY + timedelta(days=1)
 WEEKEND = 5

@@ -24,6 +24,8 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played_bills import FIRST, billed, cost, name_them, put_bills, sync_bills
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
+pytestmark = pytest.mark.marts("cost_by_key", "cost_by_team", "cost_by_user", "focus")
+
 INPUT = {"line_item": "gpt-4o-2024-08-06, input", "quantity": 1000, "quantity_unit": "tokens"}
 
 

@@ -25,6 +25,8 @@ from usage_pipeline.settings import Settings
 from usage_pipeline_tests.played_bills import billed, cost
 from usage_pipeline_tests.world import World, rows
 
+pytestmark = pytest.mark.marts("focus")
+
 OCTOBER = date(2026, 10, 1)
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

@@ -11,6 +11,7 @@ from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import build_marts, mart_schema
 from usage_pipeline.marts.derived import derived_relations
+from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
@@ -159,7 +160,7 @@ def test_naming_a_mart_builds_what_it_reads_first(data_dir: Path) -> None:
     service.put("costs", FIRST, {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}})
     service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
     lake = Lake(settings.lake_dir)
-    builds = build_marts(lake, take_snapshot(lake), ["cost_daily_by_project"])
+    builds = build_marts(lake, Contents(take_snapshot(lake)), ["cost_daily_by_project"])
     assert [build.mart for build in builds] == ["cost_daily", "cost_daily_by_project"]
 
 

@@ -24,6 +24,8 @@ from usage_pipeline.settings import Settings
 from usage_pipeline_tests.unit.test_cli import env, run
 from usage_pipeline_tests.world import NOW, World, everything, last_days, open_world, rows, versions
 
+pytestmark = pytest.mark.marts("cost_by_key")
+
 LISTS = list(NAME_LISTS.values())
 ALL = list(ALL_LISTS.values())  # with the spend limits, which the command reads too
 ENDPOINT = ["moderations"]

@@ -19,10 +19,12 @@ from usage_pipeline.marts.derived_meters import known_meters
 from usage_pipeline.marts.price_book import IGNORED_KEYS, METERS, book_table
 from usage_pipeline.marts.price_overrides import Override, read_overrides
 from usage_pipeline.marts.prices import book_source, refresh_prices
-from usage_pipeline.warehouse import build_mart, refresh
+from usage_pipeline.warehouse import Workbench, refresh
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import rows
+
+pytestmark = pytest.mark.marts("usage_priced")
 
 MODELS = next(provider for provider in providers if provider.id == "openai").models
 HEADER = "model,meter,service_tier,batch,valid_from,valid_to,price,per,currency"
@@ -264,7 +266,7 @@ def test_a_wrong_file_leaves_prices_marts_and_published_file_as_they_were(data_d
     assert rows(settings, costs) == [(Decimal(2), "override")]
     before = settings.warehouse_path.stat().st_mtime_ns, _version(Lake(settings.lake_dir))
     _write(data_dir, "model,meter,price\nm,input,3\nm,output,oops\n")
-    for attempt in (lambda: refresh(settings), lambda: build_mart(settings, "usage_priced")):
+    for attempt in (lambda: refresh(settings), lambda: Workbench(settings).build("usage_priced")):
         with pytest.raises(FixConfig, match=r"prices\.csv, line 3, column price: 'oops'"):
             attempt()
     assert (settings.warehouse_path.stat().st_mtime_ns, _version(Lake(settings.lake_dir))) == before

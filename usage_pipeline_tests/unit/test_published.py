@@ -18,6 +18,8 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import World, last_days, open_world, rows
 
+pytestmark = pytest.mark.marts("cost_daily_by_project")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FIRST = 1793577600
 DAY = 86400

@@ -14,6 +14,8 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 
+pytestmark = pytest.mark.marts("cost_daily")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FIRST = 1793577600
 DAY = 86400

@@ -3,6 +3,8 @@
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.settling import DEEP_DAYS, Settling, lookback_days, observed_settling
 from usage_pipeline.lake.store import Lake
@@ -12,6 +14,8 @@ from usage_pipeline.status import endpoint_status
 from usage_pipeline.windows import day_runs
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import rows
+
+pytestmark = pytest.mark.marts("cost_daily")
 
 FIRST = date(2026, 9, 1)
 NAME = "moderations"

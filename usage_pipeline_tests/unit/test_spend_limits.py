@@ -28,6 +28,8 @@ from usage_pipeline_tests.unit.test_name_reads import by_path, listing, project
 from usage_pipeline_tests.unit.test_names import refusing
 from usage_pipeline_tests.world import NOW, World, everything, last_days, rows
 
+pytestmark = pytest.mark.marts("budget_status")
+
 LIMITS = list(SPEND_LIMITS.values())
 _BUDGETS = "select project_id, amount, currency, source from dims.budgets order by all"
 

@@ -15,6 +15,8 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.played_bills import FIRST, billed, cost, name_them, put_bills, sync_bills
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
+pytestmark = pytest.mark.marts("cost_by_team")
+
 HEADER = "kind,match,team,cost_center,valid_from,valid_to"
 
 

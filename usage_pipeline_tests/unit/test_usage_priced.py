@@ -20,6 +20,8 @@ from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.priced import DAY, Bench, open_bench
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
+pytestmark = pytest.mark.marts("unpriced_models", "usage_daily", "usage_priced")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FIRST = 1793577600  # 2026-11-02
 DAY_SECONDS = 86400
