@@ -40,6 +40,7 @@ from usage_pipeline.windows import day_runs
 _ORDER = ("meta.sync_log", "usage", "dims", "meta.restatements", "meta.mart_log", "marts")
 _SHOWN = 3
 _ROUNDS = 3
+_ASIDE = ".aside"  # on its way back; killed in between it may be the only copy, so it is not called temporary
 _NEVER_REMOVED = {SEALS, "meta.sync_log"}  # the coverage log's superseded files are its insurance
 
 
@@ -149,7 +150,7 @@ class _Ward:
         there = next((path for path in files if path.is_file() and is_seals(path)), None)
         if there is None:
             return False
-        aside = here.with_name(f".{here.name}.{time.time_ns()}.tmp")
+        aside = here.with_name(f".{here.name}.{time.time_ns()}{_ASIDE}")
         here.rename(aside)
         there.rename(here)
         aside.rename(there)
@@ -168,7 +169,7 @@ class _Ward:
         for one in damaged:
             source = next((there[seal] for seal in seals[one.path or ""] if seal in there), None)
             if source is not None:
-                copy = self._path(one).with_name(f".{self._path(one).name}.{time.time_ns()}.tmp")
+                copy = self._path(one).with_name(f".{self._path(one).name}.{time.time_ns()}{_ASIDE}")
                 shutil.copyfile(source, copy)
                 copies.append((one, copy))
         for one, copy in copies:

@@ -12,6 +12,7 @@ from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
+from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.seals import Seals, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
@@ -36,7 +37,7 @@ class Refresh:
 
 
 def refresh(settings: Settings) -> Refresh:
-    """Build the marts that are out of date and publish one consistent version of everything.
+    """Build the marts that are out of date, publish one consistent version of everything, remove what killed runs left.
 
     Raises:
         FixConfig: a file people write (budgets.csv, prices.csv, tags.csv) is wrong; the lake is up to date, the
@@ -63,6 +64,7 @@ def refresh(settings: Settings) -> Refresh:
             shown,
             lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(lake)), new),
         )
+        sweep(settings.data_dir, _seals(lake))
     return Refresh(builds=builds, path=settings.warehouse_path)
 
 
