@@ -34,7 +34,7 @@ def publish(path: Path, relations: Iterable[Relation], before: Callable[[Path], 
     shown = list(relations)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    _remove(temporary)
     try:
         with connect() as con:
             con.execute(f"attach {literal(str(temporary))} as published (storage_version {literal(_STORAGE_VERSION)})")
@@ -51,7 +51,13 @@ def publish(path: Path, relations: Iterable[Relation], before: Callable[[Path], 
         before(temporary)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(temporary: Path) -> None:
+    """The file, and the log that DuckDB leaves beside it where its last write fails."""
+    for path in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+        path.unlink(missing_ok=True)
 
 
 def _comment(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) -> None:

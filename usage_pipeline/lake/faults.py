@@ -17,6 +17,8 @@ _DAMAGE = re.compile(
     r"not found|no files found|no such file|cannot open file|corrupt|invalid|magic|parquet|json|deserializ|missing",
     re.IGNORECASE,
 )
+_SAID_CHARS = 500  # the cause stands at the end of what DuckDB says, after a path
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # delta-rs paints its messages, also where nobody sees colours
 _NO_ROOM = re.compile(r"no space|permission denied|read-only|quota|os error (13|28|30|122)", re.IGNORECASE)
 
 
@@ -33,8 +35,9 @@ def files_explained(what: str) -> Iterator[None]:
     except SchemaMismatchError:
         raise  # a bug of ours, not of the files
     except (OSError, DeltaError, duckdb.IOException, duckdb.InvalidInputException) as wrong:
-        said = " ".join(str(wrong).split())[:300]
-        if _DAMAGE.search(said) and not _NO_ROOM.search(said):
+        whole = " ".join(_COLOUR.sub("", str(wrong)).split())
+        said = whole[:_SAID_CHARS]
+        if _DAMAGE.search(whole) and not _NO_ROOM.search(whole):
             raise LakeDamaged(
                 f"{what}: a file of the lake is missing or damaged ({said}). `usage-pipeline replay` rebuilds the lake "
                 "from the raw archive; if only the data folder was moved, `usage-pipeline publish` is enough."
