@@ -14,6 +14,7 @@
     |       +-- HistoryExceeded           the window starts before what the service keeps
     +-- WarehouseBusy                  1  another writer kept winning: run again
     +-- LakeUnwritable                 1  the disk or the folder refused a write: make room or mend its rights
+    +-- MemoryExhausted                1  the machine had too little memory: free some, or read fewer days at once
     +-- LakeDamaged                    1  a file of the lake or the raw archive is missing or altered
     +-- CheckFailed                    3  data is there and a check on it does not hold
 
@@ -92,6 +93,10 @@ class WarehouseBusy(UsagePipelineError):
 
 class LakeUnwritable(UsagePipelineError):
     """The disk or the folder refused a write; what was there before is unchanged."""
+
+
+class MemoryExhausted(UsagePipelineError):
+    """The machine gave no more memory; what was there before is unchanged."""
 
 
 class LakeDamaged(UsagePipelineError):

@@ -15,6 +15,7 @@ from typing import Any
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.errors import FixConfig, UsagePipelineError
+from usage_pipeline.lake.faults import memory_explained
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
@@ -157,13 +158,16 @@ async def sync_endpoint(
     rows: list[dict[str, Any]] = []
     error: UsagePipelineError | None = None
     try:
-        windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
-        # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
-        found = await asyncio.gather(*(client.read_finest(endpoint, one, bucket_width=width) for one in windows))
-        reads = [read for of_window in found for read in of_window]
-        contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
-        for content in contents:
-            rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id)]
+        with memory_explained(endpoint.name):
+            windows = (
+                (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
+            )
+            # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
+            found = await asyncio.gather(*(client.read_finest(endpoint, one, bucket_width=width) for one in windows))
+            reads = [read for of_window in found for read in of_window]
+            contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
+            for content in contents:
+                rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id)]
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's

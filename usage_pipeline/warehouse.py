@@ -45,6 +45,7 @@ def refresh(settings: Settings) -> Refresh:
         WarehouseBusy: another process kept building, or writers never paused.
         LakeDamaged: the tables do not hold what the coverage log says; nothing was published.
         LakeUnwritable: the disk or a folder refused; nothing was published.
+        MemoryExhausted: memory ran out; nothing was published.
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):

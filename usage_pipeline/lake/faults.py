@@ -1,4 +1,4 @@
-"""What storage engines say when something is wrong with files, turned into our errors with the way out.
+"""What storage engines say when something is wrong with files, or memory runs out, as our errors with the way out.
 
 Put the translation here; the doors of the lake (replace, refresh, replay, status) use it.
 """
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import duckdb
 from deltalake.exceptions import DeltaError, SchemaMismatchError
 
-from usage_pipeline.errors import LakeDamaged, LakeUnwritable
+from usage_pipeline.errors import LakeDamaged, LakeUnwritable, MemoryExhausted
 
 # Reading what should be there and is not, or is not what it was; every other failure is one of writing.
 _DAMAGE = re.compile(
@@ -23,15 +23,34 @@ _NO_ROOM = re.compile(r"no space|permission denied|read-only|quota|os error (13|
 
 
 @contextmanager
+def memory_explained(what: str) -> Iterator[None]:
+    """Let memory that runs out in the block leave as MemoryExhausted; `what` names the work.
+
+    Raises:
+        MemoryExhausted: an engine, or Python itself, got no more memory; what was there before is unchanged.
+    """
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as wrong:
+        said = (str(wrong).splitlines() or ["out of memory"])[0][:_SAID_CHARS]
+        raise MemoryExhausted(
+            f"{what}: there is too little memory ({said}). Free some or give the process more, or read fewer days at "
+            "once with --since and --until; what was there before is unchanged."
+        ) from wrong
+
+
+@contextmanager
 def files_explained(what: str) -> Iterator[None]:
     """Let the block's file errors leave as LakeUnwritable or LakeDamaged; `what` names the work.
 
     Raises:
         LakeUnwritable: the disk or a folder refused; what was there before is unchanged.
         LakeDamaged: a file of the lake is missing or is not what was written.
+        MemoryExhausted: memory ran out; what was there before is unchanged.
     """
     try:
-        yield
+        with memory_explained(what):
+            yield
     except SchemaMismatchError:
         raise  # a bug of ours, not of the files
     except (OSError, DeltaError, duckdb.IOException, duckdb.InvalidInputException) as wrong:

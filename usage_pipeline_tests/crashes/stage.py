@@ -157,10 +157,10 @@ class Stage:
         elif self._files() != before:
             fall = "writing"
         self.falls[fall] += 1
-        self._check()
+        self.check_old_or_new()
         return fall
 
-    def _check(self) -> None:
+    def check_old_or_new(self) -> None:
         """Everything is as before the sync, or as after it."""
         now = seen(self.data_dir)
         self._must(now.published in (self.old.published, self.new.published), "published is neither old nor new")

@@ -4,11 +4,13 @@ Put the work of a child process here, one function a kind; it says "begun" when 
 """
 
 import os
+import resource
 import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Literal
 
 import duckdb
@@ -81,12 +83,21 @@ def run(line: Connection, work: Run) -> None:
     work.go()
 
 
+def starve(line: Connection, work: Run, spare_bytes: int) -> None:
+    """One run in a process that may have only so much more memory."""
+    line.send("begun")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + spare_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    work.go()
+
+
 def read(line: Connection, path: str) -> None:
     """Open and read the published file, again and again, until told to stop; answers reads and torn ones."""
     line.send("begun")
     reads = torn = 0
     while not line.poll(0.02):
-        if os.path.exists(path):  # noqa: PTH110 - the first sync has not published yet
+        if Path(path).exists():  # the first sync may not have published yet
             with duckdb.connect(path, read_only=True) as con:
                 torn += con.execute(_SAME).fetchone() != (True,)
             reads += 1
