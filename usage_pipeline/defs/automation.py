@@ -4,7 +4,7 @@ Put choices of when and over what here; which days are due is decided by plan.py
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -13,16 +13,21 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.plan import due_days
 from usage_pipeline.settings import Settings
-from usage_pipeline.windows import Window
+from usage_pipeline.windows import Window, day_start
 
 SYNC_JOB = "sync_usage"
-# Bills of the day before are some eight hours behind; the lookback brings what is later. Off the full hour, when
-# every other daily job asks.
-_CRON = "15 3 * * *"
+DAILY_SYNC = "daily_sync"
+# Off the full hour, when every other daily job asks. The first is the day's run (bills of the day before are some eight
+# hours behind; the lookback brings what is later). The others do nothing where it succeeded; where it failed, was
+# killed, or the host was off, they try again, later each time: an outage ends in hours, a wrong key does not.
+HOURS = (3, 4, 6, 10, 16, 22)
+_MINUTE = 15
+_CRON = f"{_MINUTE} {','.join(map(str, HOURS))} * * *"
+_SCHEDULE_TAG = "dagster/schedule_name"  # put on its runs, and on their retries, by Dagster
 
 
 def automation(read_settings: Callable[[], Settings], clock: Callable[[], datetime]) -> dg.Definitions:
-    """The job over everything, and its daily schedule: one run from the earliest due day to today.
+    """The job over everything, and its daily schedule: one successful run a day, from the earliest due day to today.
 
     The schedule is stopped until someone turns it on (once; the choice is kept): opening the UI over a copy of the
     data, or over the demo's, must not begin to call the service by itself.
@@ -34,17 +39,37 @@ def automation(read_settings: Callable[[], Settings], clock: Callable[[], dateti
     )
 
     @dg.schedule(
-        name="daily_sync",
+        name=DAILY_SYNC,
         job=sync_usage,
         cron_schedule=_CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Daily: re-read the lookback, and every day missed before it, in one run.",
+        description="Daily: re-read the lookback, and every day missed before it, in one run; again until it succeeds.",
     )
-    def daily_sync() -> dg.RunRequest:
-        return dg.RunRequest(tags=range_tags(due_window(read_settings(), clock())))
+    def daily_sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = clock()
+        if (reason := _needless(context.instance, now)) is not None:
+            return dg.SkipReason(reason)
+        return dg.RunRequest(tags=range_tags(due_window(read_settings(), now)))
 
     return dg.Definitions(jobs=[sync_usage], schedules=[daily_sync])
+
+
+def schedules_of(day: date) -> list[datetime]:
+    """The moments of a day at which the schedule looks, the first of which begins the day's work."""
+    return [day_start(day) + timedelta(hours=hour, minutes=_MINUTE) for hour in HOURS]
+
+
+def _needless(instance: dg.DagsterInstance, now: datetime) -> str | None:
+    """Why no run is to begin: the day's is done or under way."""
+    first = schedules_of(now.date())[0]
+    began = first if first <= now else first - timedelta(days=1)
+    runs = instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, tags={_SCHEDULE_TAG: DAILY_SYNC}, created_after=began))
+    if any(run.status == dg.DagsterRunStatus.SUCCESS for run in runs):
+        return f"the run since {began:%Y-%m-%d %H:%M} UTC succeeded."
+    if any(not run.is_finished for run in runs):
+        return f"the run since {began:%Y-%m-%d %H:%M} UTC is under way."
+    return None
 
 
 def due_window(settings: Settings, now: datetime) -> Window:
