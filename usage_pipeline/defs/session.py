@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import dagster as dg
 
+from usage_pipeline.defs.alive import working
 from usage_pipeline.defs.event_log import kept_open
 from usage_pipeline.defs.failures import as_dagster, explain
 from usage_pipeline.defs.reader import ConcurrentReader
@@ -185,7 +186,7 @@ def session_resource(
     def session(context: dg.InitResourceContext) -> Iterator[Session]:
         made = Session(read_settings, client_factory, clock, on_event)
         run_id = context.run.run_id if context.run is not None else None
-        with kept_open(context.instance, run_id):
+        with working(context.instance, run_id), kept_open(context.instance, run_id):
             try:
                 yield made
             finally:
