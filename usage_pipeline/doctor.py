@@ -1,5 +1,7 @@
 """Repairs what `verify` finds, each finding by the smallest step, offline wherever raw or the lake still has it.
 
+What no file has any more is read again from the service where a client is given.
+
 Put the order of the repairs here; how a table is made anew is lake/remake.py's, what can still be read of it
 lake/salvage.py's. A doctor that is killed leaves what it had not reached as it was; the next one goes on.
 """
@@ -7,8 +9,9 @@ lake/salvage.py's. A doctor that is killed leaves what it had not reached as it 
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +25,7 @@ from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage
 from usage_pipeline.lake.dims import DIMS, read_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import landed_files
-from usage_pipeline.lake.ledger import forget_days
+from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads, forget_days
 from usage_pipeline.lake.locks import DIMS_LOCK, REBUILD_LOCK, REPLAY_LOCK, WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.remake import drop_table, remake, remove_files, tidy
 from usage_pipeline.lake.salvage import salvaged_days, salvaged_log, salvaged_rows
@@ -31,11 +34,13 @@ from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.refetch import Missing, refetch
 from usage_pipeline.replay import apply_late, content_of, rebuild
 from usage_pipeline.settings import Settings
+from usage_pipeline.sync import ClientFactory
 from usage_pipeline.verify import SEALS, UNAPPLIED, UNFINISHED, Report, verify
 from usage_pipeline.warehouse import refresh
-from usage_pipeline.windows import day_runs
+from usage_pipeline.windows import Window, day_runs, utc_now
 
 _ORDER = ("meta.sync_log", "usage", "dims", "meta.restatements", "meta.mart_log", "marts")
 _SHOWN = 3
@@ -51,6 +56,7 @@ class Treatment:
     found: Report
     repaired: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     after: Report
 
     @property
@@ -59,8 +65,16 @@ class Treatment:
         return not self.lost and not self.after.findings
 
 
-def doctor(settings: Settings, *, is_quick: bool = False) -> Treatment:
+def doctor(
+    settings: Settings,
+    *,
+    is_quick: bool = False,
+    client_factory: ClientFactory | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Treatment:
     """Verify, repair what differs, publish, and verify again; `is_quick` as `verify` has it.
+
+    Without a `client_factory` the service is asked for nothing, and what no file has any more is lost.
 
     Raises:
         FixConfig: a file people write is wrong, so that nothing could be published; what was repaired stays so.
@@ -76,6 +90,13 @@ def doctor(settings: Settings, *, is_quick: bool = False) -> Treatment:
                 done.after = verify(settings, is_quick=is_quick)
                 if not done.after.findings:
                     break
+        if client_factory is None:
+            done.lost += [one.told for one in done.missing]
+        elif done.missing:
+            came, lost = refetch(settings, done.missing, client_factory, clock)
+            done.repaired += came
+            done.lost += lost
+            done.after = verify(settings, is_quick=is_quick)
     return done
 
 
@@ -93,6 +114,7 @@ def _treat(settings: Settings, done: Treatment) -> None:
         ward.clean()
     done.repaired += ward.repaired
     done.lost += ward.lost
+    done.missing += ward.missing
 
 
 class _Ward:
@@ -105,6 +127,7 @@ class _Ward:
         self.findings = list(findings)
         self.repaired: list[str] = []
         self.lost: list[str] = []
+        self.missing: list[Missing] = []
         self.made: list[LakeTable] = []
 
     def treat(self) -> None:
@@ -180,14 +203,27 @@ class _Ward:
     def _put_raw_aside(self) -> None:
         """What raw cannot give any more is lost to a rebuild, though the lake has it; that is said, once."""
         gone = [one for one in self.findings if one.part == RAW]
+        reads = {file: read for read in self._accepted() for file in accepted_files([read])} if gone else {}
         for one in gone:
             path = self._path(one)
             if path.exists():
                 path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
-            self.lost.append(f"{one.path} ({one.problem}): the lake keeps what it held, but no longer has it from raw")
+            told = f"{one.path} ({one.problem}): the lake keeps what it held, but no longer has it from raw"
+            read = reads.get(one.path or "")
+            if read is None:  # a list of names, which the service shows as it is today only
+                self.lost.append(told)
+            else:
+                self._miss(read.organization, read.endpoint, read.window, told)
         names = {one.path or "": (LOST,) for one in gone}
         if names:
             change_seals(self.settings.lake_dir, lambda seals: {**seals, **names})
+
+    def _accepted(self) -> list[AcceptedRead]:
+        """The reads of the coverage log, as far as that can be read."""
+        return [] if self._differs("meta.sync_log") else accepted_reads(self.lake)
+
+    def _miss(self, organization: str, endpoint: str, window: Window, told: str) -> None:
+        self.missing.append(Missing(organization=organization, endpoint=endpoint, window=window, told=told))
 
     def _remove_superseded(self) -> None:
         """Data files that no version people read names are of no use any more."""
@@ -282,11 +318,13 @@ class _Ward:
     def _give_up(self, name: str, days: set[OrganizationDay]) -> None:
         """Days nothing has any more count as never read, so that the next sync of them reads them again."""
         self._remake(self.lake.sync_log, forget_days(self.lake, name, days), has_twin=True)
-        for run in day_runs(sorted({day for _, day in days})):
-            self.lost.append(
-                f"usage.{name} {run}: in no file any more; if the service still has it, run "
-                f"`usage-pipeline sync --endpoint {name} --since {run.start.date()} --until {run.end.date()}`"
-            )
+        for organization in sorted({who for who, _ in days}):
+            for run in day_runs(sorted(day for who, day in days if who == organization)):
+                told = (
+                    f"usage.{name} {run}: in no file any more; if the service still has it, run "
+                    f"`usage-pipeline sync --endpoint {name} --since {run.start.date()} --until {run.end.date()}`"
+                )
+                self._miss(organization, name, run, told)
 
     def _repair_restatements(self, damaged: set[Path]) -> None:
         """The rows that can be read, and those of the other commits as raw gives them."""

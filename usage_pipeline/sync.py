@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from usage_pipeline.api.client import UsageClient
-from usage_pipeline.endpoints import ENDPOINTS, Endpoint
-from usage_pipeline.errors import FixConfig, UsagePipelineError
+from usage_pipeline.endpoints import ENDPOINTS, BucketWidth, Endpoint
+from usage_pipeline.errors import FixConfig, HistoryExceeded, UsagePipelineError
 from usage_pipeline.lake.faults import memory_explained
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
@@ -25,6 +25,7 @@ from usage_pipeline.marts.inputs import check_inputs
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
+from usage_pipeline.records import WindowRead
 from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
@@ -108,10 +109,12 @@ def sync(
     on_done: Callable[[EndpointSync | NameSync], None] | None = None,
     clock: Callable[[], datetime] = utc_now,
     client_factory: ClientFactory = make_client,
+    is_landed_always: bool = False,
 ) -> SyncReport:
     """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
 
-    The lists of names are read beside them. Errors of an endpoint, of a list and of the refresh are in the report; the
+    The lists of names are read beside them. With `is_landed_always` raw gets what was read even where the lake has the
+    same. Errors of an endpoint, of a list and of the refresh are in the report; the
     refresh happens for what succeeded.
 
     Raises:
@@ -126,7 +129,12 @@ def sync(
 
     async def read_all() -> tuple[list[EndpointSync], list[NameSync]]:
         async with client:
-            syncs = (sync_endpoint(settings, client, endpoint, window, now, sync_id, on_done) for endpoint in endpoints)
+            syncs = (
+                sync_endpoint(
+                    settings, client, endpoint, window, now, sync_id, on_done, is_landed_always=is_landed_always
+                )
+                for endpoint in endpoints
+            )
             lists_read = (sync_names(settings, client, names, sync_id, on_done) for names in lists)
             done, named = await asyncio.gather(asyncio.gather(*syncs), asyncio.gather(*lists_read))
             return list(done), list(named)
@@ -149,6 +157,8 @@ async def sync_endpoint(
     now: datetime,
     sync_id: str,
     on_done: Callable[[EndpointSync], None] | None = None,
+    *,
+    is_landed_always: bool = False,
 ) -> EndpointSync:
     """Read and replace one endpoint; what goes wrong on purpose becomes the result's error, not an exception."""
     began = time.monotonic()
@@ -163,11 +173,11 @@ async def sync_endpoint(
                 (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
             )
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
-            found = await asyncio.gather(*(client.read_finest(endpoint, one, bucket_width=width) for one in windows))
-            reads = [read for of_window in found for read in of_window]
+            found = await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows))
+            reads = _joined(found)
             contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
             for content in contents:
-                rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id)]
+                rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id, is_landed_always)]
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
@@ -184,7 +194,32 @@ async def sync_endpoint(
     return done
 
 
-def _store(settings: Settings, lake: Lake, content: Content, sync_id: str) -> dict[str, Any]:
+async def _read_kept(
+    client: UsageClient, endpoint: Endpoint, window: Window, width: BucketWidth
+) -> list[WindowRead] | HistoryExceeded:
+    """A window's reads, or that the service no longer keeps any day of it: then the other windows still count."""
+    try:
+        return await client.read_finest(endpoint, window, bucket_width=width)
+    except HistoryExceeded as gone:
+        return gone
+
+
+def _joined(found: Sequence[list[WindowRead] | HistoryExceeded]) -> list[WindowRead]:
+    """The reads of all windows; those that are kept no longer are noted with the first.
+
+    Raises:
+        HistoryExceeded: there is nothing but windows that are kept no longer.
+    """
+    gone = [one for one in found if isinstance(one, HistoryExceeded)]
+    reads = [read for one in found if not isinstance(one, HistoryExceeded) for read in one]
+    if gone and not reads:
+        raise gone[0]
+    if gone:
+        reads[0] = replace(reads[0], notes=(*reads[0].notes, *map(str, gone)))
+    return reads
+
+
+def _store(settings: Settings, lake: Lake, content: Content, sync_id: str, is_landed_always: bool) -> dict[str, Any]:
     """Make the lake hold what was read; a replay that is adopting its result goes first."""
     recorded_at = utc_now()
     with shared(settings.data_dir / REPLAY_LOCK):
@@ -194,4 +229,5 @@ def _store(settings: Settings, lake: Lake, content: Content, sync_id: str) -> di
             sync_id,
             recorded_at,
             land=lambda: land(settings.raw_dir, content.organization, sync_id, recorded_at, content.read),
+            is_landed_always=is_landed_always,
         )

@@ -9,7 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -25,10 +25,10 @@ from usage_pipeline.api.paging import PagedRead, PageRead, read_pages
 from usage_pipeline.api.together import together
 from usage_pipeline.api.transport import RetryPolicy, Tally, Transport
 from usage_pipeline.endpoints import BucketWidth, Endpoint
-from usage_pipeline.errors import GroupingRefused
+from usage_pipeline.errors import GroupingRefused, HistoryExceeded
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.records import NamesRead, WindowRead
-from usage_pipeline.windows import Window, utc_moment, utc_now
+from usage_pipeline.windows import WIDTH_SECONDS, Window, day_start, utc_moment, utc_now
 
 _GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
 _NOTABLE_SKEW_SECONDS = 120
@@ -133,10 +133,12 @@ class UsageClient:
     async def read_finest(self, endpoint: Endpoint, window: Window, *, bucket_width: BucketWidth) -> list[WindowRead]:
         """The window by as many dimensions as the service gives, in one read per grouping, in order of time.
 
-        Empty where no bucket has begun yet. The notes of each read say which dimension was given up and why.
+        Empty where no bucket has begun yet. The notes of each read say which dimension was given up and why, and which
+        days were left out because the service no longer keeps them.
 
         Raises:
             GroupingRefused: the refusals cannot be healed by what the endpoint may give up.
+            HistoryExceeded: the service keeps no day of the window.
             UsagePipelineError: as `read_window`.
         """
         floors = self._floors.setdefault(endpoint.name, {})
@@ -155,9 +157,36 @@ class UsageClient:
                 todo.extendleft(reversed(relent(endpoint, segment, refusal)))
                 self._remember(floors, refusal)
                 continue
+            except HistoryExceeded as refusal:
+                first = await self._first_kept(endpoint, segment.window, bucket_width, refusal, tally)
+                todo.appendleft(segment.since(first))
+                continue
             reads += [] if read is None else [read]
             tally = Tally()
         return reads
+
+    async def _first_kept(
+        self, endpoint: Endpoint, window: Window, width: BucketWidth, refusal: HistoryExceeded, tally: Tally
+    ) -> datetime:
+        """The first day of the window that the service still keeps, found by asking for single buckets.
+
+        "About a year" is all that is known of the limit, and it moves: halving finds it in a few requests.
+        """
+        days = window.dates()
+        first, last = 1, len(days)  # the days before `first` are refused, those from `last` on are not
+        while first < last:
+            middle = (first + last) // 2
+            start = day_start(days[middle])
+            one = Window(start, start + timedelta(seconds=WIDTH_SECONDS[width]))
+            query = PageQuery(start_time=one.start_time, end_time=one.end_time, bucket_width=width, limit=1)
+            try:
+                await self._read_page(endpoint, query, tally)
+                last = middle
+            except HistoryExceeded:
+                first = middle + 1
+        if first == len(days):
+            raise refusal
+        return day_start(days[first])
 
     def _remember(self, floors: dict[str, int], refusal: GroupingRefused) -> None:
         """Keep a floor so that other windows of this client need not be refused to learn it."""

@@ -5,6 +5,7 @@ Put the choice here, as functions of values; sending requests is client.py's, re
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import GroupingRefused
@@ -23,6 +24,11 @@ class Segment:
         """The segment with one dimension given up."""
         kept = tuple(name for name in self.group_by if name != dimension)
         return replace(self, group_by=kept, notes=(*self.notes, note))
+
+    def since(self, first: datetime) -> "Segment":
+        """The segment without the days before `first`, which the service no longer keeps."""
+        note = f"{self.window}: days before {first:%Y-%m-%d} are older than the service keeps; what is stored stays."
+        return replace(self, window=Window(first, self.window.end), notes=(*self.notes, note))
 
 
 def floor_day(refusal: GroupingRefused) -> int | None:

@@ -146,11 +146,14 @@ def verify(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Repair what verify finds, from raw and from what is intact, without network; says what is lost for good."""
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Ask the service for nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Repair what verify finds, from raw and from what is intact; with a key, read again what neither has."""
     from usage_pipeline.cli.repair import run_doctor
 
-    run_doctor(as_json=as_json)
+    run_doctor(is_offline=offline, as_json=as_json)
 
 
 @export.command("focus")

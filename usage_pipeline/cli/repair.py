@@ -9,6 +9,7 @@ from usage_pipeline.doctor import doctor
 from usage_pipeline.errors import CheckFailed, LakeDamaged
 from usage_pipeline.lake.damage import Damage
 from usage_pipeline.settings import Settings
+from usage_pipeline.sync import make_client
 from usage_pipeline.verify import Report, verify
 
 
@@ -27,13 +28,15 @@ def run_verify(*, is_quick: bool, as_json: bool) -> None:
         raise CheckFailed(f"{len(report.findings)} things are not what was written: run `usage-pipeline doctor`.")
 
 
-def run_doctor(*, as_json: bool) -> None:
-    """Repair what differs and print what was done.
+def run_doctor(*, is_offline: bool, as_json: bool) -> None:
+    """Repair what differs and print what was done; with a key, what no file has any more is read again.
 
     Raises:
         LakeDamaged: something is lost, or still differs.
     """
-    done = doctor(Settings.from_env())
+    settings = Settings.from_env()
+    can_ask = settings.admin_key is not None and not is_offline
+    done = doctor(settings, client_factory=make_client if can_ask else None)
     if as_json:
         print_json(
             {

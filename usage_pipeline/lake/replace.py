@@ -48,13 +48,14 @@ def replace_window(
     land: Callable[[], Path] | None = None,
     *,
     commit_id: str | None = None,
+    is_landed_always: bool = False,
 ) -> dict[str, Any]:
     """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
 
     Days whose content hash is the stored one are not written; nor are days that a read begun later has already
     replaced, or found as they are (so backfills and daily runs commute). `land` writes the raw pages, is called only
-    when something is new, and not given by replay, which reads them and repeats the first run's `commit_id`. Outcome
-    is `replaced` or `unchanged`.
+    when something is new, and not given by replay, which reads them and repeats the first run's `commit_id`. With
+    `is_landed_always` every day of the read counts as new to raw, which lost it. Outcome is `replaced` or `unchanged`.
 
     Raises:
         WarehouseBusy: other writers won every attempt; nothing was changed.
@@ -62,7 +63,7 @@ def replace_window(
         LakeDamaged: a file of the table is missing or altered; nothing was changed.
     """
     with files_explained(f"{content.endpoint.name} {content.window}"):
-        return _replace(lake, content, sync_id, recorded_at, land, commit_id)
+        return _replace(lake, content, sync_id, recorded_at, land, commit_id, is_landed_always)
 
 
 def _replace(
@@ -72,11 +73,12 @@ def _replace(
     recorded_at: datetime,
     land: Callable[[], Path] | None,
     commit_id: str | None,
+    is_landed_always: bool,
 ) -> dict[str, Any]:
     landed: Path | None = None
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
-        decision = _decide(lake, table, content, is_replay=land is None)
+        decision = _decide(lake, table, content, is_replay=land is None, is_landed_always=is_landed_always)
         if not decision.to_log:
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
             record_sync(lake, row)
@@ -119,7 +121,7 @@ def _was_committed(table: LakeTable, commit_id: str) -> bool:
         return True
 
 
-def _decide(lake: Lake, table: LakeTable, content: Content, *, is_replay: bool) -> _Decision:
+def _decide(lake: Lake, table: LakeTable, content: Content, *, is_replay: bool, is_landed_always: bool) -> _Decision:
     """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts.
 
     A replay decides as the first run did, which knew nothing of the reads that came after it.
@@ -129,16 +131,14 @@ def _decide(lake: Lake, table: LakeTable, content: Content, *, is_replay: bool) 
     began = content.read.fetched_at
     as_of = began if is_replay else None
     states = day_states(lake, content.organization, content.endpoint.name, content.window, as_of=as_of)
-    to_log = {
+    current = {
         day
-        for day, new in content.days.items()
-        if day not in states
-        or (
-            (states[day].changed_at if is_replay else states[day].checked_at) <= began
-            and states[day].content_hash != new.content_hash
-        )
+        for day in content.days
+        if day not in states or (states[day].changed_at if is_replay else states[day].checked_at) <= began
     }
-    to_write = {day for day in to_log if day in states or content.days[day].rows}
+    new = {day for day in current if day not in states or states[day].content_hash != content.days[day].content_hash}
+    to_log = current if is_landed_always else new
+    to_write = {day for day in new if day in states or content.days[day].rows}
     return _Decision(at, states, frozenset(to_write), frozenset(to_log))
 
 

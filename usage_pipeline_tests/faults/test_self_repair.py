@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,8 @@ from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import UNFINISHED, verify
 from usage_pipeline.warehouse import refresh
-from usage_pipeline.windows import Window
-from usage_pipeline_tests.played import Played, played_settings
+from usage_pipeline_tests.faults.stated import NOW, WINDOW, StatedService
+from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.world import everything, last_days, open_world
 
 pytestmark = pytest.mark.marts("budget_status", "cost_daily", "usage_daily")
@@ -37,9 +37,6 @@ SCHEMAS = ("usage", "dims", "marts", "meta")
 ENDPOINT_NAMES = ["vector_stores", "costs"]
 SAMPLE = int(os.environ.get("USAGE_REPAIR_CASES", "40"))
 TREATED = 10  # of a sample's cases one in so many is repaired, too: that takes a hundred times as long
-NOW = datetime(2026, 11, 20, tzinfo=UTC)
-FIRST = 1793577600
-DAY = 86400
 
 
 @pytest.fixture(scope="module")
@@ -200,33 +197,14 @@ def test_two_files_exchanged_are_put_back(regular: Settings, n: int) -> None:
     assert one.read_bytes() == held
 
 
-class Service(Played):
-    """One endpoint, a day of which holds one value."""
-
-    def state(self, value: int) -> None:
-        """Let a minute pass and every day hold the value."""
-        self.now += timedelta(minutes=1)
-        for n in range(2):
-            result = {"object": "organization.usage.vector_stores.result", "project_id": "p", "usage_bytes": value}
-            self.put("vector_stores", FIRST + n * DAY, result)
-
-    def sync_state(self, settings: Settings, value: int) -> None:
-        """Hold the value and sync it."""
-        self.state(value)
-        self.sync(settings, WINDOW, "vector_stores")
-
-
-WINDOW = Window.of_times(FIRST, FIRST + 2 * DAY)
-
-
 @pytest.fixture
-def service() -> Service:
+def service() -> StatedService:
     """The service, holding nothing yet."""
-    return Service(NOW)
+    return StatedService(NOW)
 
 
 @pytest.fixture
-def synced(service: Service, data_dir: Path) -> Settings:
+def synced(service: StatedService, data_dir: Path) -> Settings:
     """A first state and its restatement."""
     settings = played_settings(data_dir)
     service.sync_state(settings, 1)
@@ -275,7 +253,7 @@ def test_a_lake_without_seals_is_judged_by_its_content(synced: Settings) -> None
 
 
 def test_a_killed_writer_leaves_nothing_to_mend(
-    service: Service, synced: Settings, monkeypatch: pytest.MonkeyPatch
+    service: StatedService, synced: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A data file no log names is a note, not a finding; a commit not yet logged is named, and the doctor logs it."""
     (orphan := synced.lake_dir / "usage" / "vector_stores" / "part-0.parquet").write_bytes(b"PAR1")
@@ -297,7 +275,7 @@ def test_a_killed_writer_leaves_nothing_to_mend(
     assert {row[6] for row in everything(synced)["usage.vector_stores"]} == {3}
 
 
-def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: Service, synced: Settings) -> None:
+def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: StatedService, synced: Settings) -> None:
     """With raw and every data file of a table gone, the doctor says what is lost and how to fetch it; a sync does."""
     before = everything(synced)
     for path in [*landed_files(synced.raw_dir), *(synced.lake_dir / "usage" / "vector_stores").rglob("org*/**/*.*et")]:
@@ -315,7 +293,7 @@ def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: Servic
     assert everything(synced) == before
 
 
-def test_raw_that_never_reached_the_lake_is_brought_in(service: Service, synced: Settings) -> None:
+def test_raw_that_never_reached_the_lake_is_brought_in(service: StatedService, synced: Settings) -> None:
     """After a loss of power raw knows a read the lake does not: it is named, and the doctor brings it in."""
     kept = synced.data_dir / "kept"
     shutil.copytree(synced.lake_dir, kept)
