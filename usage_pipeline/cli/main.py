@@ -7,8 +7,10 @@ Put commands' options and help here; each command's work is in its own module, i
 import io
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+_GRACE_SECONDS = 8
+_INTERRUPTED_MESSAGE = "interrupted; what was not committed is unchanged."
 
 export = typer.Typer(help="Write what the warehouse holds to files other tools read.", no_args_is_help=True)
 app.add_typer(export, name="export")
@@ -195,10 +199,11 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
 def run() -> None:
     """The console script: one line for every error made on purpose, its exit code, no traceback.
 
-    Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 a check failed, 130 interrupted.
+    Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 a check failed, 130 interrupted (Ctrl-C, SIGTERM).
     """
     os.umask(0o077)  # what is written tells what a company spends
     _set_up_streams()
+    signal.signal(signal.SIGTERM, _end_soon)
     try:
         app()
     except UsagePipelineError as error:
@@ -206,7 +211,7 @@ def run() -> None:
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
-            _complain("interrupted; what was not committed is unchanged.")
+            _complain(_INTERRUPTED_MESSAGE)
         raise
     except BrokenPipeError:
         # The reader (head, less) has gone: no error of ours. Keep Python's shutdown from complaining.
@@ -218,6 +223,18 @@ def run() -> None:
     except Exception as bug:
         _tell_bug(bug)
         sys.exit(1)
+
+
+def _end_soon(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM is Ctrl-C with an end: a step that takes too long, perhaps for a lock, is left as a kill leaves it."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        _complain(_INTERRUPTED_MESSAGE)
+        os._exit(_INTERRUPTED)
+
+    signal.signal(signal.SIGALRM, leave)
+    signal.alarm(_GRACE_SECONDS)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _set_up_streams() -> None:

@@ -6,6 +6,7 @@ Put the work of a child process here, one function a kind; it says "begun" when 
 import os
 import resource
 import signal
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Literal
 import duckdb
 
 from usage_pipeline.api.client import UsageClient
+from usage_pipeline.cli import main
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
@@ -81,6 +83,15 @@ def run(line: Connection, work: Run) -> None:
     """One run."""
     line.send("begun")
     work.go()
+
+
+def command(line: Connection, environment: dict[str, str], arguments: list[str], said: Path) -> None:
+    """The command line as the console script runs it; what it says on stderr goes to a file."""
+    os.environ.update(environment)
+    sys.argv = ["usage-pipeline", *arguments]
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT, 0o600), 2)
+    line.send("begun")
+    main.run()
 
 
 def starve(line: Connection, work: Run, spare_bytes: int) -> None:
