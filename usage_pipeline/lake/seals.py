@@ -148,11 +148,12 @@ def table_folders(lake_root: Path) -> Iterator[Path]:
 
 
 def _table_files(lake_root: Path, seals: Seals) -> Iterator[Path]:
-    """Files of the tables that have no seal: log entries, the data files they add, checkpoints."""
+    """Files of the tables that have no seal: log entries (none in the making), the data files they add, checkpoints."""
     for folder in table_folders(lake_root):
         for path in sorted((folder / LOG).iterdir()):
-            if path.name.startswith(("_commit", ".")) or seal_name(lake_root.parent, path) in seals:
-                continue  # a commit in the making, or one that is known
+            is_unfinished = path.name.startswith(("_commit", ".")) or "#" in path.name
+            if is_unfinished or seal_name(lake_root.parent, path) in seals:
+                continue
             yield path
             if path.suffix == ".json":
                 yield from (file for file in added_files(folder, path) if file.exists())
