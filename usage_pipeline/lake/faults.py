@@ -53,7 +53,7 @@ def files_explained(what: str) -> Iterator[None]:
             yield
     except SchemaMismatchError:
         raise  # a bug of ours, not of the files
-    except (OSError, DeltaError, duckdb.IOException, duckdb.InvalidInputException) as wrong:
+    except (OSError, DeltaError, duckdb.IOException, duckdb.FatalException, duckdb.InvalidInputException) as wrong:
         whole = " ".join(_COLOUR.sub("", str(wrong)).split())
         said = whole[:_SAID_CHARS]
         if _DAMAGE.search(whole) and not _NO_ROOM.search(whole):
