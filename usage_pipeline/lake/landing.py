@@ -118,8 +118,11 @@ def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, header: dict[str, Any], pages: list[RawPage]) -> Path:
+    new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_durably(path, json.dumps(header).encode() + b"\n", [page.body for page in pages])
+    for folder in new:  # each lasts once the folder that holds it does
+        sync_to_disk(folder.parent)
     return path
 
 

@@ -56,14 +56,15 @@ def _traced(world: World, data_dir: Path, *options: str) -> tuple[list[list[str]
 
 
 def test_raw_lasts_before_the_lake_changes_and_all_is_written_in_the_data_folder(world: World, tmp_path: Path) -> None:
-    """File synced, renamed, folder synced, and only then a table's commit; no file is made anywhere else."""
+    """File synced, renamed, folders synced, and only then a table's commit; no file is made anywhere else."""
     data_dir = tmp_path / "data"
     errors, lines = _traced(world, data_dir)
     assert errors == []
     for name in ("costs", "completions"):
         landed = f"{data_dir}/raw/default/{name}/2026-11"
         commit = rf'linkat\(.*"{data_dir}/lake/usage/{name}/_delta_log/0+1\.json"'
-        order = [rf"fsync\(\d+<{landed}/\.", rf'rename\("{landed}/\.', rf"fsync\(\d+<{landed}>", commit]
+        order = [rf"fsync\(\d+<{landed}/\.", rf'rename\("{landed}/\.', rf"fsync\(\d+<{landed}>"]
+        order += [rf"fsync\(\d+<{data_dir}/raw/default/{name}>", commit]
         found = [next((at for at, line in enumerate(lines) if re.search(one, line)), None) for one in order]
         assert None not in found
         assert found == sorted(found)
