@@ -99,8 +99,8 @@ def kill_the_whole_stack(scene: Scene) -> None:
         _recovers(scene, ui, child, killed, begun_again)
 
 
-def kill_the_daemon_in_a_backfill(scene: Scene) -> None:
-    """Daemon and code servers are killed while a backfill runs: its process ends its work, the backfill goes on."""
+def kill_the_services_in_a_backfill(scene: Scene) -> None:
+    """Webserver, daemon and code servers are killed: the backfill's run ends its work, and the backfill goes on."""
     _backfill_survives(scene, lambda child: _descendants(child.pid) - {child.pid, scene.worker()})
 
 
@@ -130,7 +130,7 @@ WAYS = {
     for way in (
         kill_the_worker,
         kill_the_whole_stack,
-        kill_the_daemon_in_a_backfill,
+        kill_the_services_in_a_backfill,
         kill_the_whole_stack_in_a_backfill,
         two_runs_at_once,
     )
