@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
@@ -77,13 +79,15 @@ def rows(settings: Settings, sql: str, parameters: dict[str, Any] | None = None)
 
 
 def everything(settings: Settings, schemas: Sequence[str] = ("usage", "marts")) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every published table of the schemas, in a fixed order."""
-    tables = rows(settings, "select table_schema, table_name from information_schema.tables order by all")
-    return {
-        f"{schema}.{name}": rows(settings, f'select * from "{schema}"."{name}" order by all')
-        for schema, name in tables
-        if schema in schemas
-    }
+    """Every row of every published table of the schemas, in a fixed order; read as any client of DuckDB reads."""
+    listed = "select table_schema, table_name from information_schema.tables order by all"
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as con:
+        con.execute("set timezone = 'UTC'")
+        return {
+            f"{schema}.{name}": con.execute(f'select * from "{schema}"."{name}" order by all').fetchall()
+            for schema, name in con.execute(listed).fetchall()
+            if schema in schemas
+        }
 
 
 def versions(settings: Settings) -> dict[str, int]:

@@ -4,7 +4,9 @@ Put connection settings and generic statement building here; what is asked of th
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import duckdb
@@ -40,6 +42,20 @@ def session() -> duckdb.DuckDBPyConnection:
     All sessions share one database; a new database for each question would cost more than most questions.
     """
     return _shared(os.getpid()).cursor()
+
+
+@contextmanager
+def workspace() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session with an empty catalog of its own, for queries that stand on views and tables they make."""
+    name = identifier(f"workspace {uuid.uuid4().hex}")
+    with session() as con:
+        con.execute(f"attach ':memory:' as {name}")
+        con.execute(f"use {name}")
+        try:
+            yield con
+        finally:
+            con.execute("use memory")
+            con.execute(f"detach {name}")
 
 
 @cache

@@ -266,7 +266,7 @@ def lake_state(lake: Lake) -> tuple[tuple[str, int, int] | None, ...]:
 
 
 def _is_newest(pinned: Pinned) -> bool:
-    newest = pinned.table.open()
+    newest = pinned.table.newest_entry()
     if newest is None or pinned.at is None:
         return newest is None and pinned.at is None
-    return bool(newest.version() == pinned.at.version())
+    return int(newest[0].partition(".")[0]) == pinned.at.version()

@@ -18,7 +18,7 @@ from deltalake import Schema as DeltaSchema
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
 from usage_pipeline.lake.dims import DIMS
-from usage_pipeline.lake.engine import connect, identifier, literal, scan_sql, session
+from usage_pipeline.lake.engine import identifier, literal, scan_sql, session, workspace
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
@@ -45,7 +45,7 @@ def build_marts(lake: Lake, contents: Contents, names: Iterable[str] | None = No
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
     """
-    with connect() as con:
+    with workspace() as con:
         builder = _Builder(con, lake, contents.snapshot)
         try:
             return _build_marts(builder, contents, names)
@@ -188,7 +188,7 @@ def _mart_schemas(_endpoints: tuple[str, ...]) -> dict[str, pa.Schema]:
     What a query reads is an empty table, not the view behind it: to plan a view is to plan all it stands on.
     """
     schemas = {}
-    with connect() as con:
+    with workspace() as con:
         marts = [Relation(schema="marts", name=name, sql=mart.sql, comment="") for name, mart in load_marts().items()]
         for schema in ("usage", "dims", "meta", "derived", "marts"):
             con.execute(f"create schema {schema}")

@@ -9,7 +9,7 @@ from collections import defaultdict
 from datetime import date
 
 from usage_pipeline.lake.catalog import create_views
-from usage_pipeline.lake.engine import connect
+from usage_pipeline.lake.engine import workspace
 from usage_pipeline.lake.snapshot import Snapshot
 from usage_pipeline.marts.derived_names import names_relation
 from usage_pipeline.name_lists import NAME_LISTS, NameList
@@ -44,7 +44,7 @@ class DimContents:
         spans = {names.name: _names(names) for names in NAME_LISTS.values()} | {"prices": _PRICES, "tags": _TAGS}
         self._has_days = set(spans)
         written = {name: sql for name, sql in spans.items() if snapshot.dims[name].at is not None}
-        with connect() as con:
+        with workspace() as con:
             create_views(con, snapshot.dim_relations(written))
             for name, sql in written.items():
                 create_views(con, [names_relation(NAME_LISTS[name])] if name in NAME_LISTS else [])

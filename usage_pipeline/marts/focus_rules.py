@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from usage_pipeline.lake.engine import connect, identifier, literal
+from usage_pipeline.lake.engine import identifier, literal, workspace
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import pin_mart
@@ -65,14 +65,14 @@ def broken_rules(
     if organization is not None and window is not None:
         parts = {(organization, part) for part in storage_parts(window.dates())}
     scan = pin_mart(lake, "focus").scan(parts)
-    with connect() as con:
+    with workspace() as con:
         rows = f"select * from ({scan}) where {' and '.join(conditions)}"  # noqa: S608 - own file list
         return _find(con, rows, version)
 
 
 def broken_rules_of(rows: pa.Table, version: Version = "1.4") -> list[BrokenRule]:
     """The same for rows at hand: an export, or rows made elsewhere."""
-    with connect() as con:
+    with workspace() as con:
         con.register("focus_rows", rows)
         return _find(con, "select * from focus_rows", version)
 
