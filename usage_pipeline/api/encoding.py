@@ -76,12 +76,13 @@ def _bucket_text(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Mapping[str,
         for name, moment in (("start_time_iso", start), ("end_time_iso", end)):
             iso = utc_moment(moment).isoformat()
             head[name] = iso.removesuffix("+00:00") if rows else iso
-    results = ",".join(_result_text(endpoint, start, row) for row in rows)
+    spoken_for = _spoken_for(endpoint)
+    results = ",".join(_result_text(endpoint, start, row, spoken_for) for row in rows)
     return f'{_dumps(head)[:-1]},"results":[{results}]}}'
 
 
-def _result_text(endpoint: Endpoint, start: int, row: Mapping[str, Any]) -> str:
-    """One result: its object, measures, every dimension (null where not grouped), labels and extras."""
+def _result_text(endpoint: Endpoint, start: int, row: Mapping[str, Any], spoken_for: set[str]) -> str:
+    """One result: its object, measures, every dimension (null where not grouped), and the fields not spoken for."""
     plain: dict[str, Any] = {"object": endpoint.result_object}
     literals: list[str] = []
     for measure in endpoint.measures:
@@ -96,7 +97,7 @@ def _result_text(endpoint: Endpoint, start: int, row: Mapping[str, Any]) -> str:
             plain[measure.name] = value
     for dimension in endpoint.dimensions:
         plain[dimension.name] = row.get(dimension.name)
-    plain.update((name, value) for name, value in row.items() if name not in _spoken_for(endpoint))
+    plain.update((name, value) for name, value in row.items() if name not in spoken_for)
     return "".join((_dumps(plain)[:-1], *(f",{text}" for text in literals), "}"))
 
 
