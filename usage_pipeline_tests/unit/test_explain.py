@@ -17,7 +17,7 @@ from usage_pipeline_tests.daily_bills import Bills
 from usage_pipeline_tests.unit.test_cli import assert_one_line, env, run
 from usage_pipeline_tests.world import World, last_days, rows
 
-pytestmark = pytest.mark.marts("cost_drivers_daily")
+pytestmark = pytest.mark.marts("budget_status", "cost_drivers_daily")
 
 FIRST, MIDDLE, END = date(2026, 11, 2), date(2026, 11, 5), date(2026, 11, 8)
 BEFORE, AFTER = Window.of_days(FIRST, MIDDLE), Window.of_days(MIDDLE, END)

@@ -20,7 +20,7 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import NOW, TODAY, World, everything, last_days, open_world, rows, versions
 
-pytestmark = pytest.mark.marts("cost_daily", "usage_daily")
+pytestmark = pytest.mark.marts("cost_daily", "usage_daily", "usage_daily_by_model")
 
 
 def test_a_first_sync_brings_rows_of_all_twelve_endpoints(settings: Settings, still_world: World) -> None:
