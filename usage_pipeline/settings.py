@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import DotEnvSettingsSource
 
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 _PREFIX = "USAGE_PIPELINE_"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SERVICE = "api.openai.com"
+_ALLOW_HOST = "USAGE_PIPELINE_ALLOW_HOST"
 _MONTHS_KEPT = 11  # the service keeps about a year (QUIRKS: reporting_lookback_exceeded); stay inside it
 
 
@@ -42,6 +44,8 @@ class Settings(BaseSettings):
     )
 
     admin_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_ADMIN_KEY")
+    # Before base_url, whose check needs it.
+    allow_host: str | None = Field(default=None, validation_alias=_ALLOW_HOST)
     base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
     data_dir: Path = Field(default=Path("data"), validation_alias="USAGE_PIPELINE_DATA_DIR")
     bucket_width: BucketWidth = Field(default="1d", validation_alias="USAGE_PIPELINE_BUCKET_WIDTH")
@@ -63,7 +67,13 @@ class Settings(BaseSettings):
         known = {str(f.validation_alias) for f in cls.model_fields.values()}
         try:
             dotenv = DotEnvSettingsSource(cls, env_file=env_file, env_file_encoding="utf-8").env_vars
-            _warn_of_readers(env_file, {name.upper() for name, value in dotenv.items() if value})
+            in_file = {name.upper() for name, value in dotenv.items() if value}
+            _warn_of_readers(env_file, in_file)
+            if _ALLOW_HOST in in_file:
+                raise FixConfig(
+                    f"{env_file} sets {_ALLOW_HOST}: it counts in the environment alone, for a file that was put here "
+                    "must not choose who gets the key. Export it, and take it out of the file."
+                )
             named = {name.upper() for name in (*os.environ, *dotenv)}
             unknown = sorted(n for n in named if n.startswith(_PREFIX) and n not in known)
             if unknown:
@@ -101,8 +111,11 @@ class Settings(BaseSettings):
 
     @field_validator("base_url")
     @classmethod
-    def _check_base_url(cls, value: str) -> str:
-        """Allow https anywhere, plain http on loopback only: the key must not cross a network in the clear."""
+    def _check_base_url(cls, value: str, others: ValidationInfo) -> str:
+        """Allow the service, its regional hosts, loopback and the one host opted in to: whoever it is gets the key.
+
+        Plain http is for loopback only: the key must not cross a network in the clear.
+        """
         url = value.strip().rstrip("/")
         parts = urlsplit(url)
         is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
@@ -113,6 +126,14 @@ class Settings(BaseSettings):
             is_plain = False
         if not is_safe or not is_plain:
             raise ValueError("needs the form https://host/v1 (plain http only for 127.0.0.1 or localhost)")
+        host = parts.hostname or ""
+        is_service = host == _SERVICE or host.endswith(f".{_SERVICE}")
+        allowed = (others.data.get("allow_host") or "").lower()
+        if not is_service and host not in _LOOPBACK and host != allowed:
+            raise ValueError(
+                f"{host} is not {_SERVICE}, and would get the key: mend the address, or, where that is meant, set "
+                f"{_ALLOW_HOST}={host} in the environment"
+            )
         return url
 
     @field_validator("webhook_url", mode="before")
@@ -143,6 +164,11 @@ class Settings(BaseSettings):
         """What must be in no message, log or file."""
         held = (self.admin_key, self.webhook_url)
         return [secret.get_secret_value() for secret in held if secret is not None]
+
+    @property
+    def service(self) -> str:
+        """The host, and port where one is named, that is asked and gets the key."""
+        return urlsplit(self.base_url).netloc
 
     def require_key(self) -> SecretStr:
         """The admin key.

@@ -12,13 +12,14 @@ from usage_pipeline.windows import utc_now
 
 def run_status(*, as_json: bool) -> None:
     """Print every endpoint's status."""
-    found = endpoint_status(Settings.from_env(), utc_now())
+    settings = Settings.from_env()
+    found = endpoint_status(settings, utc_now())
     if as_json:
-        print_json([_as_dict(one) for one in found])
+        print_json([{**_as_dict(one), "service": settings.service} for one in found])
         return
     for organization in dict.fromkeys(one.organization for one in found):
         print_table(
-            f"Organization {organization}",
+            f"Organization {organization}; the service asked is {settings.service}",
             ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "settles after", "gaps"],
             [
                 (

@@ -18,6 +18,7 @@ from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.ledger import DayState, day_states
 from usage_pipeline.lake.quality import negative_measures, restated_rows
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.settings import Settings
 from usage_pipeline.sync import EndpointSync
 from usage_pipeline.windows import Window
 
@@ -82,12 +83,13 @@ def _materialized(
         drift=done.notes("drift"),
         negative=negative_measures(lake, settings.organization, endpoint, window),
     )
-    return dg.MaterializeResult(metadata=_run_facts(window, done), check_results=judge(facts))
+    return dg.MaterializeResult(metadata=_run_facts(settings, window, done), check_results=judge(facts))
 
 
-def _run_facts(window: Window, done: EndpointSync) -> dict[str, Any]:
+def _run_facts(settings: Settings, window: Window, done: EndpointSync) -> dict[str, Any]:
     """Facts of the whole window; upstream text as json or plain text only, for Dagster renders what is markdown."""
     return {
+        "service": settings.service,
         "window": str(window),
         "outcome": done.outcome,
         "seconds": round(done.seconds, 3),

@@ -56,6 +56,7 @@ def test_a_range_run_tells_each_day_its_own(stage: Stage) -> None:
     assert {facts["run_requests"] for facts in told.values()} == {1}
     assert {facts["window"] for facts in told.values()} == {str(window)}
     assert {facts["bucket_width"] for facts in told.values()} == {"1d"}
+    assert {facts["service"] for facts in told.values()} == {stage.settings.service}
     marts = _metadata(stage, "marts/cost_daily")
     assert sum(facts["dagster/partition_row_count"] for facts in marts.values()) > 0
     assert _metadata(stage, "warehouse").keys() == told.keys()

@@ -187,17 +187,18 @@ def test_an_unreachable_service_is_exit_1(tmp_path: Path) -> None:
 
 
 def test_status_tells_how_far_each_endpoint_is(synced: Settings, tmp_path: Path) -> None:
-    """`status --json` has watermark, rows, gaps and last sync of all twelve endpoints."""
+    """`status --json` has watermark, rows, gaps and last sync of all twelve endpoints, and the service's host."""
     result = run("status", "--json", cwd=tmp_path, **env(synced))
     found = {one["endpoint"]: one for one in json.loads(result.stdout)}
     assert set(found) == set(ENDPOINTS)
+    assert {one["service"] for one in found.values()} == {synced.service}
     today = utc_now().date()
     assert {found["costs"]["watermark"], found["images"]["watermark"]} <= {str(today), str(today - timedelta(days=1))}
     assert (found["costs"]["days"], found["costs"]["gaps"]) == (3, [])
     assert found["costs"]["rows"] == rows(synced, "select count(*) from usage.costs")[0][0]
     # The label of the day's settings does not hide what is there (after `demo`, say).
     table = run("status", cwd=tmp_path, **env(synced, USAGE_PIPELINE_ORGANIZATION="other"))
-    assert "Organization default" in table.stdout
+    assert f"Organization default; the service asked is {synced.service}" in table.stdout
     assert all(name in table.stdout for name in ENDPOINTS)
 
 

@@ -47,6 +47,40 @@ def test_plain_http_is_allowed_on_loopback_only(monkeypatch: pytest.MonkeyPatch)
     assert Settings.from_env().base_url == "http://127.0.0.1:8765/v1"
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.openai.com/v1", "https://eu.api.openai.com/v1", "https://API.OpenAI.com/v1", "https://[::1]:9/v1"],
+)
+def test_the_service_its_regions_and_loopback_need_no_opt_in(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """These hosts may have the key."""
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    assert Settings.from_env().base_url == url
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["api.openai.co", "api.openai.com.example.net", "evilapi.openai.com", "openai.com", "10.0.0.1", "api.openai.com."],
+)
+def test_no_other_host_gets_the_key_unless_it_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """A host that is not the service's is refused with the setting that allows it; another name allows nothing."""
+    monkeypatch.setenv("OPENAI_BASE_URL", f"https://{host}:8443/v1")
+    with pytest.raises(FixConfig, match=f"OPENAI_BASE_URL: {host} is not api.*set USAGE_PIPELINE_ALLOW_HOST={host} in"):
+        Settings.from_env()
+    monkeypatch.setenv("USAGE_PIPELINE_ALLOW_HOST", "gateway.example")
+    with pytest.raises(FixConfig, match="would get the key"):
+        Settings.from_env()
+    monkeypatch.setenv("USAGE_PIPELINE_ALLOW_HOST", host.upper())
+    assert Settings.from_env().service == f"{host}:8443"
+
+
+def test_a_planted_file_allows_no_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A .env in the folder can name another host, but not allow it."""
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=https://evil.example\nUSAGE_PIPELINE_ALLOW_HOST=evil.example\n")
+    with pytest.raises(FixConfig, match=r"\.env sets USAGE_PIPELINE_ALLOW_HOST: it counts in the environment alone"):
+        Settings.from_env()
+
+
 @pytest.mark.parametrize("form", [KEY + "\n", f'"{KEY}"', f"  {KEY} ", f"'{KEY}'\r\n"])
 def test_a_key_as_pasted_is_cleaned(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """Line ends, spaces and quotes around a key are taken off."""
