@@ -1,7 +1,7 @@
 """The `ui` command: Dagster's webserver and daemon as two children, on 127.0.0.1 only.
 
 Put starting and stopping them here; their instance's settings are in defs/. The webserver asks nobody who they are, so
-it must never listen on another address.
+it must never listen on another address, and defs/webserver.py keeps web pages of other sites away from it.
 """
 
 import os
@@ -46,7 +46,7 @@ def serve_ui(settings: Settings, port: int = 3000) -> int:
     logs.mkdir(mode=0o700, exist_ok=True)
     env = {**os.environ, **environment(settings), "DAGSTER_HOME": str(home)}
     programs = {
-        "webserver": ["dagster_webserver", "-h", _HOST, "-p", str(port), *_DEFINITIONS],
+        "webserver": ["usage_pipeline.defs.webserver", "-h", _HOST, "-p", str(port), *_DEFINITIONS],
         "daemon": ["dagster._daemon", "run", *_DEFINITIONS],
     }
     with _signals_raise(), ExitStack() as stack:

@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from usage_pipeline.cli.ui import environment, serve_ui
@@ -35,6 +36,7 @@ def test_a_backfill_is_one_run_and_a_cancelled_run_ends_soon(stage: Stage, tmp_p
     days = [day.isoformat() for day in window.dates()]
     with serving(stage.settings, tmp_path) as (ui, child):
         assert _listening_addresses(ui.port) == {"0100007F"}
+        _see_foreign_pages_refused(ui.port)
         backfill = ui.backfill(days)
         until(lambda: [run for run in ui.runs() if run["status"] in ("SUCCESS", "FAILURE")], 400, child)
         (run,) = ui.runs()
@@ -49,6 +51,19 @@ def test_a_backfill_is_one_run_and_a_cancelled_run_ends_soon(stage: Stage, tmp_p
         _cancel_one(stage, ui, child)
         until(lambda: ui.backfill_status(backfill).startswith("COMPLETED"), 120, child)
         assert ui.backfill_status(backfill) == "COMPLETED_SUCCESS"
+
+
+def _see_foreign_pages_refused(port: int) -> None:
+    """What a page of another site can send reaches no GraphQL; `unit/test_own_pages.py` has all the forms."""
+    url = f"http://127.0.0.1:{port}/graphql"
+    mutation = 'mutation { terminateRun(runId: "x") { __typename } }'
+    with httpx.Client(trust_env=False) as browser:
+        foreign = [
+            browser.get(url, params={"query": mutation}),
+            browser.post(url, json={"query": mutation}, headers={"origin": "https://evil.example"}),
+            browser.post(url, json={"query": mutation}, headers={"host": "evil.example"}),
+        ]
+        assert [(one.status_code, one.text.split()[0]) for one in foreign] == [(403, "Refused:")] * 3
 
 
 def _cancel_one(stage: Stage, ui: Ui, child: "subprocess.Popen[bytes]") -> None:

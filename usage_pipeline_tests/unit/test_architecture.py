@@ -23,6 +23,7 @@ FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts
 # Library -> the parts that may import it.
 DOORS = {
     "dagster": {"defs", "definitions"},
+    "dagster_webserver": {"defs"},
     "httpx": {"api"},
     "starlette": {"api"},
     "uvicorn": {"api"},
