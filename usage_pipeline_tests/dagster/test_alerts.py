@@ -34,20 +34,22 @@ class _Scene:
         self.today = utc_now().date()
         start = (self.today - timedelta(days=40)).isoformat()
         self.bills = Bills(data_dir, self.today, USAGE_PIPELINE_START_DATE=start)
-        self.bills.service.now = utc_now()
         self.settings = self.bills.settings.model_copy(update={"webhook_url": receiver.url})
         self.instance = instance
         self.bills.bill_days(self.today - timedelta(days=40), self.today, 10, quantity=1)
+        self.bills.service.now = utc_now() - timedelta(hours=2)
+        self.bills.sync(self.today - timedelta(days=40), self.today)
+        self.bills.service.now = utc_now()
 
     def defs(self, settings: Settings | None = None) -> dg.Definitions:
         """The definitions over these bills."""
         return build_defs(lambda: settings or self.settings, client_factory=self.bills.service.client)
 
     def run(self, *assets: str) -> dg.ExecuteInProcessResult:
-        """Run the job over the costs, for the last 40 days."""
+        """Run the job over the costs of the last three days; those before are known."""
         self.bills.put()
         job = self.defs().resolve_job_def("sync_usage")
-        window = Window.of_days(self.today - timedelta(days=40), self.today + timedelta(days=1))
+        window = Window.of_days(self.today - timedelta(days=2), self.today + timedelta(days=1))
         return job.execute_in_process(
             instance=self.instance,
             tags=range_tags(window),

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline_tests.played import Played, played_settings
+from usage_pipeline_tests.world import NOW, last_days
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -38,19 +42,11 @@ def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> 
     assert [line for line in result.stderr.splitlines() if not line.startswith("serving")] == []
 
 
+@pytest.mark.marts("usage_daily")
 def test_the_demo_keeps_out_of_real_data(tmp_path: Path) -> None:
     """Where the folder holds another organization's rows, the demo refuses with the way out."""
-    first = run("demo", "--days", "1", cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    log = tmp_path / "data" / "lake" / "meta" / "sync_log"
-    assert log.exists()
-    # Make the demo's rows another organization's: its label is in the log's rows.
-    import pyarrow as pa
-    from deltalake import DeltaTable, write_deltalake
-
-    table = pa.table(DeltaTable(log).to_pyarrow_table())
-    renamed = table.set_column(0, table.schema.field(0), pa.array(["acme"] * table.num_rows))
-    write_deltalake(log, renamed, mode="overwrite")
-    second = run("demo", "--days", "1", cwd=tmp_path)
-    assert second.returncode == 2
-    assert "USAGE_PIPELINE_DATA_DIR=demo-data usage-pipeline demo" in second.stderr
+    settings = played_settings(tmp_path / "data", USAGE_PIPELINE_ORGANIZATION="acme")
+    Played(NOW).sync(settings, last_days(1), "embeddings")
+    refused = run("demo", "--days", "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "USAGE_PIPELINE_DATA_DIR=demo-data usage-pipeline demo" in refused.stderr
