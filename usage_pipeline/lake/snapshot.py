@@ -91,10 +91,17 @@ class Pinned:
 
     table: LakeTable
     at: DeltaTable | None
+    # What was asked before: listing a version's files anew for each statement that reads them would cost the most.
+    _scans: dict[tuple[frozenset[tuple[str, str]] | None, tuple[str, ...]], str] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def scan(self, parts: Collection[tuple[str, str]] | None = None, *, leave_out: Collection[str] = ()) -> str:
         """SQL that reads this version's files."""
-        return self.table.scan(self.at, parts, leave_out=leave_out)
+        key = (None if parts is None else frozenset(parts), tuple(leave_out))
+        if key not in self._scans:
+            self._scans[key] = self.table.scan(self.at, parts, leave_out=leave_out)
+        return self._scans[key]
 
 
 @dataclass(frozen=True, slots=True)
