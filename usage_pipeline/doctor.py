@@ -26,6 +26,7 @@ from usage_pipeline.lake.dims import DIMS, read_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads, forget_days
+from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import DIMS_LOCK, REBUILD_LOCK, REPLAY_LOCK, WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.remake import drop_table, remake, remove_files, tidy
 from usage_pipeline.lake.salvage import salvaged_days, salvaged_log, salvaged_rows
@@ -108,6 +109,7 @@ def _treat(settings: Settings, done: Treatment) -> None:
         exclusive(settings.data_dir / DIMS_LOCK),
         exclusive(settings.data_dir / WAREHOUSE_LOCK),
     ):
+        refuse_links(settings.data_dir)
         ward.treat()
     refresh(resident(settings))
     with exclusive(settings.data_dir / WAREHOUSE_LOCK):

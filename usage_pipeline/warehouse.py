@@ -13,6 +13,7 @@ from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.leftovers import sweep
+from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.seals import Seals, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
@@ -49,6 +50,7 @@ def refresh(settings: Settings) -> Refresh:
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        refuse_links(settings.data_dir)
         load_inputs(lake, settings.data_dir, settings.organization)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)

@@ -8,6 +8,8 @@ import logging
 from importlib.resources import files
 from pathlib import Path
 
+from usage_pipeline.lake.links import refuse_linked_path
+
 _FILE = "dagster.yaml"
 _PROPOSAL = "dagster.yaml.new"
 _WRITTEN = ".dagster.yaml.sha256"  # of the version we wrote last: a file that still has it was not edited
@@ -20,7 +22,7 @@ def prepare_home(data_dir: Path) -> Path:
 
     A file someone edited stays as it is; a newer one of ours is then put beside it, and a warning says so.
     """
-    home = data_dir.resolve() / "dagster"
+    refuse_linked_path(data_dir.resolve(), home := data_dir.resolve() / "dagster")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)  # runs and their metadata tell what a company spends
     shipped = files("usage_pipeline.defs").joinpath(_FILE).read_bytes()

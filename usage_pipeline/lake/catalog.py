@@ -12,6 +12,7 @@ import duckdb
 from usage_pipeline.lake.as_of import as_of_macros
 from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.lake.engine import connect, identifier, literal
+from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.lake.snapshot import Relation
 
 _STORAGE_VERSION = "v1.5.0"  # so that clients older than 2.0 open the file
@@ -32,6 +33,7 @@ def publish(path: Path, relations: Iterable[Relation], before: Callable[[Path], 
     whole new file just before it takes its place.
     """
     shown = list(relations)
+    refuse_linked_path(path.parent, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _remove(temporary)

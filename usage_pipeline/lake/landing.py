@@ -18,6 +18,7 @@ import pyarrow as pa
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.disk import sync_to_disk
+from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.records import NamesRead, RawPage, WindowRead
 from usage_pipeline.windows import Window
 
@@ -73,9 +74,8 @@ def land(root: Path, organization: str, sync_id: str, recorded_at: datetime, rea
         "notes": list(read.notes),
         "pages": _described(read.pages),
     }
-    return _write(
-        landed_path(root, organization, read.endpoint, read.fetched_at, sync_id, read.window), header, read.pages
-    )
+    path = landed_path(root, organization, read.endpoint, read.fetched_at, sync_id, read.window)
+    return _write(root, path, header, read.pages)
 
 
 def landed_path(
@@ -98,7 +98,8 @@ def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> 
         "pages": _described(read.pages),
     }
     name = f"{read.fetched_at.strftime(_STAMP)}-{sync_id}{_SUFFIX}"
-    return _write(_folder(root, organization, f"dims.{read.list_name}", read.fetched_at) / name, header, read.pages)
+    path = _folder(root, organization, f"dims.{read.list_name}", read.fetched_at) / name
+    return _write(root, path, header, read.pages)
 
 
 def _folder(root: Path, organization: str, table: str, fetched_at: datetime) -> Path:
@@ -117,7 +118,8 @@ def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
     ]
 
 
-def _write(path: Path, header: dict[str, Any], pages: list[RawPage]) -> Path:
+def _write(root: Path, path: Path, header: dict[str, Any], pages: list[RawPage]) -> Path:
+    refuse_linked_path(root.parent, path)
     new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_durably(path, json.dumps(header).encode() + b"\n", [page.body for page in pages])

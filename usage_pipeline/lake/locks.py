@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.links import refuse_linked_path
 
 WAREHOUSE_LOCK = ".warehouse.lock"  # held while marts are built and published
 REBUILD_LOCK = ".rebuild.lock"  # held by a replay from its first step to its last
@@ -29,6 +30,7 @@ def exclusive(path: Path, *, deadline_seconds: float = _DEADLINE_SECONDS) -> Ite
 
     Raises:
         WarehouseBusy: another process held it until the deadline; the message names the last one that held it alone.
+        LakeUnwritable: it is a symbolic link: what that leads to would be written.
     """
     with _held(path, fcntl.LOCK_EX, deadline_seconds) as handle:
         os.ftruncate(handle, 0)
@@ -49,8 +51,9 @@ def shared(path: Path, *, deadline_seconds: float = _DEADLINE_SECONDS) -> Iterat
 
 @contextmanager
 def _held(path: Path, mode: int, deadline_seconds: float) -> Iterator[int]:
+    refuse_linked_path(path.parent, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         give_up_at = time.monotonic() + deadline_seconds
         while not _try_lock(handle, mode):

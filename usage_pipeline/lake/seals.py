@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.disk import sync_to_disk
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.lake.locks import SEALS_LOCK, exclusive
 
 SEALS_FILE = "seals.txt"
@@ -85,6 +86,8 @@ def _write(path: Path, seals: Seals) -> None:
     body = "".join(lines).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for one in (path, temporary):
+        refuse_linked_path(path.parent.parent, one)
     try:
         temporary.write_bytes(_HEAD.encode() + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         sync_to_disk(temporary)

@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
+from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
@@ -69,7 +70,12 @@ class LakeTable:
         return newest.name, found.st_ino, found.st_mtime_ns
 
     def create(self) -> DeltaTable:
-        """The newest version of the table, created empty where it does not exist; safe against another creator."""
+        """The newest version of the table, created empty where it does not exist; safe against another creator.
+
+        Raises:
+            LakeUnwritable: a folder on its path is a symbolic link; nothing was written.
+        """
+        refuse_linked_table(self.path.parents[2], self.path)
         found = self.open()
         if found is not None:
             return found
