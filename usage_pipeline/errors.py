@@ -3,6 +3,7 @@
     UsagePipelineError                 exit code 1
     +-- FixConfig                      2  a setting, a key or an argument is wrong: mend it
     |   +-- PermissionRefused             401/403: wrong key kind or missing scope
+    |   +-- NewerFormat                   the data folder was written by a newer usage_pipeline: upgrade this one
     +-- RetryLater                     1  the service is busy or out of reach: run again later
     |   +-- RateLimited                   429 until the deadline
     +-- SourceChanged                  1  the service answered something the contract does not allow
@@ -36,6 +37,10 @@ class FixConfig(UsagePipelineError):
 
 class PermissionRefused(FixConfig):
     """The service refused the key (401 or 403): wrong kind, revoked, or without the scope."""
+
+
+class NewerFormat(FixConfig):
+    """The lake or the raw archive was written by a newer version in a way this one does not know."""
 
 
 class RetryLater(UsagePipelineError):

@@ -19,6 +19,7 @@ from usage_pipeline.history import History, refuse_to_forget
 from usage_pipeline.lake.dims import LISTED, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
@@ -65,6 +66,7 @@ def replay(
     lake = Lake(settings.lake_dir)
     workshop = settings.data_dir / "lake.replay"
     with files_explained("replay"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
+        refuse_newer(settings.lake_dir)
         refuse_links(settings.data_dir)
         shutil.rmtree(workshop, ignore_errors=True)
         try:

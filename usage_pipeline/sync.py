@@ -16,6 +16,7 @@ from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth, Endpoint
 from usage_pipeline.errors import FixConfig, HistoryExceeded, UsagePipelineError
 from usage_pipeline.lake.faults import memory_explained
+from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
@@ -121,10 +122,12 @@ def sync(
     Raises:
         FixConfig: settings do not allow to begin (no key, a data folder that cannot be written, a file people write
             that is wrong): nothing was asked.
+        NewerFormat: a newer version wrote the lake: nothing was asked.
         LakeUnwritable: something in the data folder is a symbolic link: nothing was asked.
     """
     client = client_factory(settings)
     settings.prepare_data_dir()
+    refuse_newer(settings.lake_dir)
     refuse_links(settings.data_dir)
     check_inputs(settings.data_dir)
     now = clock()

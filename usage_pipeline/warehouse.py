@@ -11,6 +11,7 @@ from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.links import refuse_links
@@ -41,6 +42,7 @@ def refresh(settings: Settings) -> Refresh:
     """Build the marts that are out of date, publish one consistent version of everything, remove what killed runs left.
 
     Raises:
+        NewerFormat: a newer version wrote the lake; nothing was changed.
         FixConfig: a file people write (budgets.csv, prices.csv, tags.csv) is wrong; the lake is up to date, the
             published file as it was.
         WarehouseBusy: another process kept building, or writers never paused.
@@ -50,6 +52,7 @@ def refresh(settings: Settings) -> Refresh:
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        refuse_newer(lake.root)
         refuse_links(settings.data_dir)
         load_inputs(lake, settings.data_dir, settings.organization)
         snapshot = take_snapshot(lake)

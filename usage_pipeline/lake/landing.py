@@ -18,11 +18,11 @@ import pyarrow as pa
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.disk import sync_to_disk
+from usage_pipeline.lake.formats import FORMAT, newer
 from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.records import NamesRead, RawPage, WindowRead
 from usage_pipeline.windows import Window
 
-_FORMAT = 1
 _SUFFIX = ".json.zst"
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
@@ -62,7 +62,7 @@ def land(root: Path, organization: str, sync_id: str, recorded_at: datetime, rea
     `recorded_at` is when the lake learnt of it: replay writes the same time into the ledgers.
     """
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "organization": organization,
         "endpoint": read.endpoint,
         "window": [read.window.start_time, read.window.end_time],
@@ -90,7 +90,7 @@ def landed_path(
 def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> Path:
     """Write the pages of a list of names durably and return the file."""
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "organization": organization,
         "list": read.list_name,
         "fetched_at": read.fetched_at.isoformat(),
@@ -152,12 +152,15 @@ def load(path: Path) -> Landed | LandedNames:
 
     Raises:
         LakeDamaged: the file is not what was written.
+        NewerFormat: a newer version wrote it.
     """
     try:
         with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
             content = stream.read()
         head, _, bodies = content.partition(b"\n")
         header = json.loads(head)
+        if header.get("format", FORMAT) > FORMAT:
+            raise newer(path, header["format"])
         pages = _pages(path, header["pages"], bodies)
     except (OSError, ValueError, KeyError, TypeError) as wrong:
         raise LakeDamaged(

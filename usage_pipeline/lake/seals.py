@@ -16,15 +16,16 @@ from urllib.parse import unquote
 
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.disk import sync_to_disk
+from usage_pipeline.lake.formats import FORMAT, RECORD, refuse_newer
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.lake.locks import SEALS_LOCK, exclusive
 
-SEALS_FILE = "seals.txt"
+SEALS_FILE = RECORD
 GROUPS = ("usage", "dims", "meta", "marts")
 LOG = "_delta_log"
 LAST_CHECKPOINT = "_last_checkpoint"
-_HEAD = "usage_pipeline seals 1 "
+_HEAD = f"usage_pipeline seals {FORMAT} "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def read_seals(lake_root: Path) -> Seals | None:
 
     Raises:
         LakeDamaged: the file of seals is not what was written.
+        NewerFormat: a newer version wrote it.
     """
     path = lake_root / SEALS_FILE
     try:
@@ -61,6 +63,7 @@ def read_seals(lake_root: Path) -> Seals | None:
     except FileNotFoundError:
         return None
     if head.decode(errors="replace") != _HEAD + hashlib.sha256(body).hexdigest():
+        refuse_newer(lake_root)
         raise LakeDamaged(f"{path} is not what was written: run `usage-pipeline doctor`, which makes it anew.")
     found: Seals = {}
     for line in body.decode().splitlines():

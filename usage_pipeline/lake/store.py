@@ -18,6 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
+from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
@@ -74,7 +75,9 @@ class LakeTable:
 
         Raises:
             LakeUnwritable: a folder on its path is a symbolic link; nothing was written.
+            NewerFormat: a newer version wrote the lake; nothing was written.
         """
+        refuse_newer(self.path.parents[1])
         refuse_linked_table(self.path.parents[2], self.path)
         found = self.open()
         if found is not None:
