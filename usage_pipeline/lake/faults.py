@@ -17,6 +17,15 @@ _DAMAGE = re.compile(
     r"not found|no files found|no such file|cannot open file|corrupt|invalid|magic|parquet|json|deserializ|missing",
     re.IGNORECASE,
 )
+# A transaction cannot be refused for another reason: nothing else writes into the file that DuckDB makes.
+_OF_FILES = (
+    OSError,
+    DeltaError,
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.TransactionException,
+    duckdb.InvalidInputException,
+)
 _SAID_CHARS = 500  # the cause stands at the end of what DuckDB says, after a path
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # delta-rs paints its messages, also where nobody sees colours
 _NO_ROOM = re.compile(r"no space|permission denied|read-only|quota|os error (13|28|30|122)", re.IGNORECASE)
@@ -53,7 +62,7 @@ def files_explained(what: str) -> Iterator[None]:
             yield
     except SchemaMismatchError:
         raise  # a bug of ours, not of the files
-    except (OSError, DeltaError, duckdb.IOException, duckdb.FatalException, duckdb.InvalidInputException) as wrong:
+    except _OF_FILES as wrong:
         whole = " ".join(_COLOUR.sub("", str(wrong)).split())
         said = whole[:_SAID_CHARS]
         if _DAMAGE.search(whole) and not _NO_ROOM.search(whole):

@@ -289,6 +289,10 @@ def test_a_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert Settings.from_env(tmp_path / ".env").data_dir == tmp_path / "usage"
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
     """Ctrl-C gives one line and exit code 130, and the lake is as it was."""
     with open_world(delay_seconds=20) as world:
@@ -300,7 +304,10 @@ def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
             "USAGE_PIPELINE_DATA_DIR": str(settings.data_dir),
         }
         command = [sys.executable, "-m", "usage_pipeline", "sync", "--since", "2026-11-19", "--endpoint", "costs"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        # A suite in a shell's background ignores Ctrl-C, and so would its children.
+        with subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+        ) as process:
             while not settings.data_dir.exists():  # the command makes it just before it asks
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)

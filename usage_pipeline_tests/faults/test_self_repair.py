@@ -17,6 +17,7 @@ import pytest
 from deltalake import DeltaTable
 
 from usage_pipeline import doctor as doctor_module
+from usage_pipeline import repairs as repairs_module
 from usage_pipeline.cli.main import app
 from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.endpoints import ENDPOINTS
@@ -320,7 +321,7 @@ def test_a_killed_doctor_is_finished_by_the_next(synced: Settings, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(doctor_module, step, killed)
+        patched.setattr(doctor_module if step == "refresh" else repairs_module, step, killed)
         with pytest.raises(KeyboardInterrupt):
             doctor(synced)
     assert doctor(synced).is_cured
