@@ -130,12 +130,15 @@ def explain(
 @app.command()
 def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    against_service: Annotated[
+        bool, typer.Option("--against-service", help="Also ask the service for the costs' ungrouped totals.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run all checks of the data: budgets, anomalies, sums, reconciliation, coverage, freshness; exit 3 on failure."""
     from usage_pipeline.cli.check import run_check
 
-    run_check(is_strict=strict, as_json=as_json)
+    run_check(is_strict=strict, is_against_service=against_service, as_json=as_json)
 
 
 @app.command()
