@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,8 +296,18 @@ def _heed_interrupts() -> None:
 
 
 def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
-    """Ctrl-C gives one line and exit code 130, and the lake is as it was."""
-    with open_world(delay_seconds=20) as world:
+    """Ctrl-C while it waits for answers gives one line and exit code 130, and the lake is as it was."""
+    is_asked = threading.Event()
+
+    def noticing(app: Any) -> Any:
+        async def noticed(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                is_asked.set()
+            await app(scope, receive, send)
+
+        return noticed
+
+    with open_world(delay_seconds=20, faults=noticing) as world:
         settings = world.settings(tmp_path / "data")
         environment = {
             **os.environ,
@@ -308,8 +320,7 @@ def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
         with subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
         ) as process:
-            while not settings.data_dir.exists():  # the command makes it just before it asks
-                assert process.poll() is None
+            assert is_asked.wait(60)
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=15)
     assert process.returncode == 130
