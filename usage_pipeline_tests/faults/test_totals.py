@@ -94,7 +94,7 @@ def test_g01_a_day_restated_since_is_told_apart(service: _Totals, held: Settings
 def test_g01_the_command_asks_the_service(still_world: World, data_dir: Path, tmp_path: Path) -> None:
     """`check --against-service` finds nothing where groups and totals agree, and says what was checked."""
     settings = still_world.settings(data_dir)
-    still_world.sync(settings, last_days(20), ["costs"])
+    still_world.sync(settings, last_days(3), ["costs"])
     assert total_findings(settings, still_world.clock(), still_world.client) == []
     done = run("check", "--against-service", "--json", cwd=tmp_path, **env(settings))
     assert done.returncode in (0, 3), done.stderr
