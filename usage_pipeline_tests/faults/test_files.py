@@ -26,10 +26,12 @@ from usage_pipeline.status import endpoint_status
 from usage_pipeline.sync import choose_endpoints, sync
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
+from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import everything, open_world, rows
 
-pytestmark = pytest.mark.marts("cost_daily_by_project", "usage_daily")
+MARTS = ("cost_daily_by_project", "usage_daily")
+pytestmark = pytest.mark.marts(*MARTS)
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 FIRST = 1793577600
@@ -61,12 +63,24 @@ def service() -> Service:
     return Service(NOW)
 
 
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with a first state and its restatement; never changed."""
+    service, settings = Service(NOW), played_settings(tmp_path_factory.mktemp("origin") / "data")
+    with only_marts(*MARTS):
+        service.sync_state(settings, 1)
+        service.sync_state(settings, 2)
+    return settings.data_dir
+
+
 @pytest.fixture
-def synced(service: Service, data_dir: Path) -> Settings:
-    """A warehouse with a first state and its restatement."""
+def synced(origin: Path, service: Service, data_dir: Path) -> Settings:
+    """A copy of it to damage, and the service in the state it was read in."""
+    shutil.copytree(origin, data_dir)
     settings = played_settings(data_dir)
-    service.sync_state(settings, 1)
-    service.sync_state(settings, 2)
+    refresh(settings)
+    service.now += timedelta(minutes=1)
+    service.state(2)
     return settings
 
 

@@ -24,7 +24,8 @@ from usage_pipeline.settings import Settings
 from usage_pipeline_tests.unit.test_cli import env, run
 from usage_pipeline_tests.world import NOW, World, everything, last_days, open_world, rows, versions
 
-pytestmark = pytest.mark.marts("cost_by_key")
+pytestmark = pytest.mark.marts("cost_daily")
+by_key = pytest.mark.marts("cost_by_key")
 
 LISTS = list(NAME_LISTS.values())
 ALL = list(ALL_LISTS.values())  # with the spend limits, which the command reads too
@@ -245,6 +246,7 @@ def test_replay_rebuilds_the_names_from_raw(world: World, tmp_path: Path) -> Non
     assert everything(settings, ["marts"]) == marts
 
 
+@by_key
 def test_cost_by_key_has_the_name_of_the_day_and_says_what_is_deleted(world: World, tmp_path: Path) -> None:
     """Every billed row keeps its amount; names are those of the day's list; much was spent by keys gone by now."""
     then = NOW - timedelta(days=300)
@@ -272,6 +274,7 @@ def test_cost_by_key_has_the_name_of_the_day_and_says_what_is_deleted(world: Wor
     assert rows(settings, f"{share} and date <= $day", {"day": then.date()})[0][0] > 0.3
 
 
+@by_key
 def test_without_lists_costs_have_ids_and_no_claims(settings: Settings, still_world: World) -> None:
     """Where names were never read, the mart has the bill with null names, and calls no key deleted."""
     still_world.sync(settings, last_days(2), ["costs"])
@@ -279,6 +282,7 @@ def test_without_lists_costs_have_ids_and_no_claims(settings: Settings, still_wo
     assert rows(settings, f"{sql} from marts.cost_by_key") == [(True, 0, 0, 0)]
 
 
+@by_key
 def test_replay_does_not_forget_names_whose_raw_is_gone(settings: Settings, still_world: World) -> None:
     """With the raw files of a list missing replay refuses; told that it may forget, it drops them."""
     still_world.sync(settings, last_days(1), ENDPOINT, LISTS)
@@ -293,6 +297,7 @@ def test_replay_does_not_forget_names_whose_raw_is_gone(settings: Settings, stil
     assert (after["dims.users"], after["dims.projects"]) == ([], before["dims.projects"])
 
 
+@by_key
 def test_a_renamed_key_renames_the_days_after_and_not_those_before(settings: Settings, still_world: World) -> None:
     """A mart's earlier days keep the earlier name; only then was the key called so."""
     still_world.sync(settings, last_days(5), ["costs"], LISTS)
