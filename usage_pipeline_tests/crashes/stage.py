@@ -114,7 +114,7 @@ class Stage:
         first = self._kill(self.killed, moments[0], is_watched=is_watched)
         for moment in moments[1:]:
             self._kill(self.killed, moment, is_watched=is_watched)
-        self._grow_old()
+        self.grow_old()
         self.heal(is_thorough=is_thorough)
         return first
 
@@ -170,7 +170,7 @@ class Stage:
             self._must(here in (old, new), f"usage.{name} in the lake is neither old nor new")
             self.states["lake " + ("same" if old == new else "new" if here == new else "old")] += 1
 
-    def _grow_old(self) -> None:
+    def grow_old(self) -> None:
         """Let the folder be two days older, and remember what the killed runs left in it."""
         self.left += leftovers(self.data_dir)
         moment = time.time() - _OLD_SECONDS

@@ -282,7 +282,7 @@ def test_check_tells_its_findings_harmlessly(settings: Settings, capsys: pytest.
     assert run_checks(settings, NOW)
     for as_json in (True, False):
         with pytest.raises(CheckFailed):
-            run_check(is_strict=True, as_json=as_json)
+            run_check(is_strict=True, is_against_service=False, as_json=as_json)
         shown = capsys.readouterr()
         assert harmless(shown.out + shown.err)
 
