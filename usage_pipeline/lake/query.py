@@ -101,7 +101,13 @@ def _distinct(names: list[str]) -> list[str]:
 def _open(path: Path, lake_root: Path) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise FixConfig(f"{path} does not exist yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
-    con = duckdb.connect(str(path), read_only=True, config=dict(OFFLINE))
+    try:
+        con = duckdb.connect(str(path), read_only=True, config=dict(OFFLINE))
+    except duckdb.Error as wrong:  # of several kinds: a damaged header is one, a file cut short another
+        raise LakeDamaged(
+            f"{path} cannot be opened ({str(wrong).strip().splitlines()[0]}): run `usage-pipeline publish`, which "
+            "makes it anew."
+        ) from wrong
     con.execute("set timezone = 'UTC'")
     con.execute(f"set allowed_directories = [{literal(str(lake_root.resolve()) + '/')}]")
     con.execute("set enable_external_access = false")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import duckdb
 import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.errors import FixConfig
+from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.engine import OFFLINE, connect
 from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
 from usage_pipeline.lake.schemas import columns
+from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import World, last_days, open_world, rows
@@ -264,3 +266,18 @@ def test_a_snapshot_holds_only_what_the_log_describes(tmp_path: Path) -> None:
                 {"name": name},
             )
             assert counted == covered
+
+
+@pytest.mark.parametrize("damage", [lambda held: held[:100], lambda held: bytes(4096) + held[4096:], lambda _: b"x"])
+def test_a_file_that_cannot_be_opened_says_how_to_make_it_anew(
+    data_dir: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """Cut short, or with another head: the query names the file and `publish`, which mends it."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    path = settings.warehouse_path
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(LakeDamaged, match=r"warehouse\.duckdb cannot be opened .*usage-pipeline publish"):
+        rows(settings, "select 1")
+    refresh(settings)
+    assert rows(settings, "select 1") == [(1,)]
