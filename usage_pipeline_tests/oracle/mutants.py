@@ -146,7 +146,7 @@ def attack(mutant: Mutant, cases: int, seed: int) -> str:
 def main() -> int:
     """Attack all mutants, or those whose name holds a text."""
     parser = argparse.ArgumentParser(prog="python -m usage_pipeline_tests.oracle.mutants", description=__doc__)
-    parser.add_argument("--cases", type=int, default=450, help="steps the oracle may take for each")
+    parser.add_argument("--cases", type=int, default=1200, help="steps the oracle may take for each")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first history")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--only", default="", help="mutants whose name holds this")
