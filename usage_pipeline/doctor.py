@@ -26,7 +26,7 @@ _ROUNDS = 3
 
 @dataclass(kw_only=True, slots=True)
 class Treatment:
-    """What was found, what was done about it, what is lost for good, and what still differs afterrepairss."""
+    """What was found, what was done about it, what is lost for good, and what still differs afterwards."""
 
     found: Report
     repaired: list[str] = field(default_factory=list)

@@ -64,11 +64,12 @@ class LakeTable:
 
         The entry is found, not read: this is much cheaper than opening the table.
         """
-        newest = max((path for path in (self.path / LOG).glob("*.json")), default=None)
-        if newest is None:
-            return None
-        found = newest.stat()
-        return newest.name, found.st_ino, found.st_mtime_ns
+        newest = max((self.path / LOG).glob("*.json"), default=None)
+        try:
+            found = newest.stat() if newest is not None else None
+        except FileNotFoundError:  # the table is being exchanged for another one
+            found = None
+        return None if newest is None or found is None else (newest.name, found.st_ino, found.st_mtime_ns)
 
     def create(self) -> DeltaTable:
         """The newest version of the table, created empty where it does not exist; safe against another creator.
