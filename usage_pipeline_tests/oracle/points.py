@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from usage_pipeline import plan, verify, warehouse
+from usage_pipeline import plan, warehouse
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake import snapshot
-from usage_pipeline.marts import build, fingerprints, recompute
-from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts import fingerprints
+from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.oracle import truth
 
 SMALL_MARTS = ("cost_daily", "cost_daily_by_project", "usage_daily")
@@ -127,23 +127,13 @@ class _NoDims:
 
 
 @contextmanager
-def few_marts() -> Iterator[None]:
-    """Three marts stand for all: building them is most of what a publication costs."""
-    marts = {name: load_marts()[name] for name in SMALL_MARTS}
-    with ExitStack() as stack:
-        for module in (build, recompute, verify):
-            stack.enter_context(patch.object(module, "load_marts", lambda: marts))
-        stack.enter_context(patch.object(warehouse, "view_relations", list))
-        yield
-
-
-@contextmanager
 def small() -> Iterator[None]:
     """Two endpoints, three marts, no dimensions: what a step costs is then mostly the write path itself."""
     endpoints = {name: ENDPOINTS[name] for name in truth.ENDPOINTS}
     with ExitStack() as stack:
+        stack.enter_context(only_marts(*SMALL_MARTS))
+        stack.enter_context(patch.object(warehouse, "view_relations", list))
         stack.enter_context(patch.dict(ENDPOINTS, endpoints, clear=True))
-        stack.enter_context(few_marts())
         stack.enter_context(patch.object(snapshot, "DIMS", {}))
         stack.enter_context(patch.object(fingerprints, "DimContents", _NoDims))
         stack.enter_context(patch.object(warehouse, "load_inputs", lambda *_: None))
