@@ -2,7 +2,7 @@
 
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.faults import files_explained
-from usage_pipeline.lake.snapshot import coverage_of
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 
@@ -47,4 +47,4 @@ def keep_demo_apart(settings: Settings) -> None:
 
 def _held(settings: Settings) -> set[str]:
     with files_explained("looking at the data folder"):
-        return set(coverage_of(Lake(settings.lake_dir))["organization"].to_pylist())
+        return set(CoverageLog(Lake(settings.lake_dir)).rows()["organization"].to_pylist())

@@ -12,13 +12,13 @@ from datetime import date, datetime
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from usage_pipeline.errors import LakeDamaged, UsagePipelineError
 from usage_pipeline.lake.dims import LISTED, Dim, read_dim
-from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed
-from usage_pipeline.lake.ledger import AcceptedRead, accepted_reads, recover
+from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_reads, recover
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
@@ -44,8 +44,9 @@ class History:
                 # One that cannot be opened takes with it the notes of its commits, not the log of all the others.
                 trusted = [table for name, table in lake.usage_tables().items() if name not in distrusted]
                 tables = [table.open_or_none() for table in trusted]
-                recover(lake, [table for table in tables if table is not None])
-                return cls._of_reads(accepted_reads(lake), _unchanged(lake))
+                log = CoverageLog(lake)
+                recover(log, [table for table in tables if table is not None])
+                return cls._of_reads(accepted_reads(log.rows()), _unchanged(log.rows()))
         except UsagePipelineError as damage:
             _log.warning("%s Going on without it: raw decides alone.", damage)
             return cls._of_reads([], SYNC_LOG.empty_table())
@@ -81,13 +82,8 @@ class History:
         )
 
 
-def _unchanged(lake: Lake) -> pa.Table:
-    at = lake.sync_log.open()
-    with session() as con:
-        rows: pa.Table = con.sql(
-            f"select * from ({lake.sync_log.scan(at)}) where outcome = 'unchanged'"  # noqa: S608 - own file list
-        ).to_arrow_table()
-    return rows
+def _unchanged(log: pa.Table) -> pa.Table:
+    return log.filter(pc.equal(log["outcome"], "unchanged"))
 
 
 def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
@@ -134,5 +130,5 @@ def _known_ids(lake: Lake, dim: Dim) -> set[tuple[str, str]]:
 
 
 def _known_days(lake: Lake) -> set[tuple[str, str, date]]:
-    covered = coverage_of(lake).to_pylist()
+    covered = coverage_of(CoverageLog(lake).rows()).to_pylist()
     return {(row["organization"], row["endpoint"], row["date"]) for row in covered}

@@ -7,9 +7,8 @@ from datetime import date, datetime, timedelta
 
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.lake.ledger import day_states
+from usage_pipeline.lake.ledger import CoverageLog, day_states
 from usage_pipeline.lake.settling import DEEP_DAYS, lookback_days, observed_settling
-from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs
 
@@ -31,7 +30,7 @@ def asked_window(since: date, until: date | None, now: datetime) -> Window:
     return Window.of_days(since, min(until or tomorrow, tomorrow))
 
 
-def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) -> list[date]:
+def due_days(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> list[date]:
     """Days to read without being told: unknown ones, the lookback, those not yet checked at its age, the deep re-read.
 
     The third kind is what a host that was off left behind: a day last read while young may have changed since. The
@@ -41,10 +40,10 @@ def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) 
     first = settings.first_day(today)
     if first > today:
         raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
-    settling = observed_settling(lake, now, endpoint.name).get((settings.organization, endpoint.name))
+    settling = observed_settling(log.lake, log.rows(), now, endpoint.name).get((settings.organization, endpoint.name))
     lookback = timedelta(days=lookback_days(settings.lookback_days, settling))
     everything = Window.of_days(first, today + timedelta(days=1))
-    known = day_states(lake, settings.organization, endpoint.name, everything)
+    known = day_states(log, settings.organization, endpoint.name, everything)
     deep = today - timedelta(days=DEEP_DAYS)
     is_deep_due = any(day >= deep and now - state.checked_at >= _DEEP_EVERY for day, state in known.items())
     return [
@@ -56,6 +55,6 @@ def due_days(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) 
     ]
 
 
-def due_windows(settings: Settings, lake: Lake, endpoint: Endpoint, now: datetime) -> list[Window]:
+def due_windows(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> list[Window]:
     """The due days as the fewest windows."""
-    return day_runs(due_days(settings, lake, endpoint, now))
+    return day_runs(due_days(settings, log, endpoint, now))

@@ -19,7 +19,7 @@ from usage_pipeline.lake.contents import OrganizationDay, differing_days, record
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage
 from usage_pipeline.lake.dims import DIMS, read_dim
 from usage_pipeline.lake.landing import landed_files
-from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads, forget_days
+from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, forget_days
 from usage_pipeline.lake.remake import drop_table, remake, remove_files, tidy
 from usage_pipeline.lake.salvage import salvaged_days, salvaged_log, salvaged_rows
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
@@ -142,7 +142,7 @@ class Repairs:
 
     def _accepted(self) -> list[AcceptedRead]:
         """The reads of the coverage log, as far as that can be read."""
-        return [] if self._differs("meta.sync_log") else accepted_reads(self.lake)
+        return [] if self._differs("meta.sync_log") else accepted_reads(CoverageLog(self.lake).rows())
 
     def _miss(self, organization: str, endpoint: str, window: Window, told: str) -> None:
         self.missing.append(Missing(organization=organization, endpoint=endpoint, window=window, told=told))
@@ -234,7 +234,7 @@ class Repairs:
             self._give_up(name, set(needed))
 
     def _recorded(self, name: str) -> dict[OrganizationDay, tuple[int, str]]:
-        recorded = recorded_days(coverage_of(self.lake))[name]
+        recorded = recorded_days(coverage_of(CoverageLog(self.lake).rows()))[name]
         return {day: held for day, held in recorded.items() if held[0]}
 
     def _give_up(self, name: str, days: set[OrganizationDay]) -> None:

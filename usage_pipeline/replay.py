@@ -21,6 +21,7 @@ from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.names import replace_names
@@ -33,7 +34,7 @@ from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import WIDTH_SECONDS
 
-_COMPACT_EVERY = 40  # raw files; the ledgers grow by one file each, and each step reads them
+_TIDY_EVERY = 40  # raw files; each step reads what the log has not written yet, and each file of the restatements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +81,7 @@ def replay(
                 growing.history = History.of(lake)
                 for path in landed_files(settings.raw_dir):
                     growing.apply(path)
+                growing.log.flush()
                 if not may_forget:
                     refuse_to_forget(lake, growing.lake)
                 rows = _adopt(lake, growing.lake)
@@ -94,7 +96,9 @@ def apply_late(lake: Lake, path: Path) -> None:
     """Bring a landed read that never reached the lake into it, as if its sync had gone on."""
     landed = load(path)
     if isinstance(landed, Landed):
-        _apply_window(lake, landed, None)
+        log = CoverageLog(lake)
+        _apply_window(log, landed, None)
+        log.flush()
 
 
 def rebuild(lake: Lake, history: History, files: Iterable[Path]) -> None:
@@ -106,6 +110,7 @@ def rebuild(lake: Lake, history: History, files: Iterable[Path]) -> None:
     growing = _Rebuild(lake, history)
     for path in files:
         growing.apply(path)
+    growing.log.flush()
 
 
 class _Rebuild:
@@ -113,6 +118,7 @@ class _Rebuild:
 
     def __init__(self, lake: Lake, history: History) -> None:
         self.lake = lake
+        self.log = CoverageLog(lake)
         self.history = history
         self.seen: set[Path] = set()
         self.left_out = 0
@@ -131,9 +137,9 @@ class _Rebuild:
         elif self.history.supersedes(landed):
             self.left_out += 1
         else:
-            _apply_window(self.lake, landed, self.history.commit_id(landed))
-        if len(self.seen) % _COMPACT_EVERY == 0:
-            self.lake.sync_log.compact()
+            _apply_window(self.log, landed, self.history.commit_id(landed))
+        if len(self.seen) % _TIDY_EVERY == 0:
+            self.log.flush()
             self.lake.restatements.compact()
 
 
@@ -144,7 +150,7 @@ def _apply_names(lake: Lake, landed: LandedNames) -> None:
     replace_names(lake, landed.list_name, landed.organization, items, landed.fetched_at)
 
 
-def _apply_window(lake: Lake, landed: Landed, commit_id: str | None) -> None:
+def _apply_window(log: CoverageLog, landed: Landed, commit_id: str | None) -> None:
     """One landed read, decoded and put into the lake."""
     if landed.endpoint not in ENDPOINTS:
         raise LakeDamaged(
@@ -168,7 +174,7 @@ def _apply_window(lake: Lake, landed: Landed, commit_id: str | None) -> None:
         notes=landed.notes,
     )
     content = normalize(endpoint, landed.organization, read)
-    replace_window(lake, content, landed.sync_id, landed.recorded_at, commit_id=commit_id)
+    replace_window(log, content, landed.sync_id, landed.recorded_at, commit_id=commit_id)
 
 
 def _nominal(bucket: Bucket, width: BucketWidth) -> Bucket:

@@ -7,18 +7,16 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-import pyarrow as pa
-
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.ledger import ask_log
 from usage_pipeline.lake.settling import Settling, lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs
 
-_LAST_SYNCS = "select organization, endpoint, max(fetched_at) as fetched_at from ({log}) group by all"
+_LAST_SYNCS = "select organization, endpoint, max(fetched_at) as fetched_at from coverage_log group by all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +47,9 @@ def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
     known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in snapshot.coverage().to_pylist():
         known[row["organization"], row["endpoint"]][row["date"]] = row["rows"]
-    with session() as con:
-        found: pa.Table = con.sql(_LAST_SYNCS.format(log=snapshot.log_sql())).to_arrow_table()
+    found = ask_log(snapshot.log(), _LAST_SYNCS)
     last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
-    settling = observed_settling(Lake(settings.lake_dir), now)
+    settling = observed_settling(Lake(settings.lake_dir), snapshot.log(), now)
     organizations = sorted({organization for organization, _ in known}) or [settings.organization]
     return [
         replace(

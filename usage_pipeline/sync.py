@@ -15,9 +15,10 @@ from typing import Any
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth, Endpoint
 from usage_pipeline.errors import FixConfig, HistoryExceeded, UsagePipelineError
-from usage_pipeline.lake.faults import memory_explained
+from usage_pipeline.lake.faults import files_explained, memory_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.landing import land
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
@@ -132,12 +133,13 @@ def sync(
     check_inputs(settings.data_dir)
     now = clock()
     sync_id = new_sync_id(now)
+    log = CoverageLog(Lake(settings.lake_dir))
 
     async def read_all() -> tuple[list[EndpointSync], list[NameSync]]:
         async with client:
             syncs = (
                 sync_endpoint(
-                    settings, client, endpoint, window, now, sync_id, on_done, is_landed_always=is_landed_always
+                    settings, client, log, endpoint, window, now, sync_id, on_done, is_landed_always=is_landed_always
                 )
                 for endpoint in endpoints
             )
@@ -146,6 +148,7 @@ def sync(
             return list(done), list(named)
 
     done, named = asyncio.run(read_all())
+    done = logged(settings, log, done)
     report = SyncReport(sync_id=sync_id, endpoints=done, names=named)
     if not any(one.rows for one in done) and not any(one.outcome == "replaced" for one in named):
         return report
@@ -155,9 +158,24 @@ def sync(
         return replace(report, refresh_error=error)
 
 
+def logged(settings: Settings, log: CoverageLog, done: Sequence[EndpointSync]) -> list[EndpointSync]:
+    """Write to the coverage log what the endpoints' reads found; where it cannot be, theirs is the error.
+
+    The next run then logs what reached the tables: the commits carry their rows. A replay that is adopting its result
+    goes first.
+    """
+    try:
+        with files_explained("the coverage log"), shared(settings.data_dir / REPLAY_LOCK):
+            log.flush()
+    except UsagePipelineError as wrong:
+        return [replace(one, error=one.error or wrong) if one.rows else one for one in done]
+    return list(done)
+
+
 async def sync_endpoint(
     settings: Settings,
     client: UsageClient,
+    log: CoverageLog,
     endpoint: Endpoint,
     window: Window | None,
     now: datetime,
@@ -166,24 +184,24 @@ async def sync_endpoint(
     *,
     is_landed_always: bool = False,
 ) -> EndpointSync:
-    """Read and replace one endpoint; what goes wrong on purpose becomes the result's error, not an exception."""
+    """Read and replace one endpoint; what goes wrong on purpose becomes the result's error, not an exception.
+
+    What was found is in `log`, which the caller has `logged` once all that is read together is stored.
+    """
     began = time.monotonic()
-    lake = Lake(settings.lake_dir)
     width = endpoint.width_for(settings.bucket_width)
     windows: tuple[Window, ...] = ()
     rows: list[dict[str, Any]] = []
     error: UsagePipelineError | None = None
     try:
         with memory_explained(endpoint.name):
-            windows = (
-                (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, lake, endpoint, now))
-            )
+            windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, log, endpoint, now))
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
             found = await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows))
             reads = _joined(found)
             contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
             for content in contents:
-                rows += [await asyncio.to_thread(_store, settings, lake, content, sync_id, is_landed_always)]
+                rows += [await asyncio.to_thread(_store, settings, log, content, sync_id, is_landed_always)]
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
@@ -225,12 +243,14 @@ def _joined(found: Sequence[list[WindowRead] | HistoryExceeded]) -> list[WindowR
     return reads
 
 
-def _store(settings: Settings, lake: Lake, content: Content, sync_id: str, is_landed_always: bool) -> dict[str, Any]:
+def _store(
+    settings: Settings, log: CoverageLog, content: Content, sync_id: str, is_landed_always: bool
+) -> dict[str, Any]:
     """Make the lake hold what was read; a replay that is adopting its result goes first."""
     recorded_at = utc_now()
     with shared(settings.data_dir / REPLAY_LOCK):
         return replace_window(
-            lake,
+            log,
             content,
             sync_id,
             recorded_at,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import session
-from usage_pipeline.lake.ledger import day_states
+from usage_pipeline.lake.ledger import CoverageLog, day_states
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.marts.findings import Finding
@@ -43,7 +43,7 @@ def total_findings(settings: Settings, now: datetime, client_factory: ClientFact
     """
     lake, today = Lake(settings.lake_dir), now.date()
     closed = Window.of_days(today - timedelta(days=_DAYS), today)
-    days = set(day_states(lake, settings.organization, _COSTS.name, closed))
+    days = set(day_states(CoverageLog(lake), settings.organization, _COSTS.name, closed))
     if not days:
         return []
     stored = _stored(lake, settings.organization)

@@ -16,7 +16,7 @@ from usage_pipeline.lake.contents import differing_days, recorded_days, stored_r
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, unsealed_raw
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
-from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads, unrecorded
+from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, unrecorded
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -169,7 +169,7 @@ def _unsealed_raw(settings: Settings, seals: Seals, report: Report) -> list[Path
 
 def _compare_raw(settings: Settings, lake: Lake, seals: Seals, unsealed: list[Path], report: Report) -> None:
     """Raw and lake know the same reads: none is gone from raw, none waits there for the lake."""
-    reads = accepted_reads(lake)
+    reads = accepted_reads(CoverageLog(lake).rows())
     accepted = accepted_files(reads)
     for name in sorted(accepted - set(seals)):
         if not (settings.data_dir / name).exists():
@@ -214,8 +214,9 @@ def _dims(snapshot: Snapshot) -> list[tuple[Pinned, str]]:
 
 def _find_unfinished(lake: Lake, snapshot: Snapshot, report: Report) -> None:
     """Commits whose writer was killed before it logged them: the next sync does, so only they are named."""
+    log = CoverageLog(lake)
     for name, pinned in snapshot.usage.items():
-        if pinned.at is not None and unrecorded(lake, [pinned.at]):
+        if pinned.at is not None and unrecorded(log, [pinned.at]):
             part = f"usage.{name}"
             # Its days differ from the log, and its raw file seems not to have reached the lake: both follow from it.
             kept = [one for one in report.findings if one.part != part or (one.path and one.problem != UNAPPLIED)]

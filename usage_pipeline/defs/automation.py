@@ -10,6 +10,7 @@ import dagster as dg
 
 from usage_pipeline.defs.partitions import range_tags
 from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.plan import due_days
 from usage_pipeline.settings import Settings
@@ -74,7 +75,7 @@ def _needless(instance: dg.DagsterInstance, now: datetime) -> str | None:
 
 def due_window(settings: Settings, now: datetime) -> Window:
     """From the earliest day that any endpoint has due, or the start of the lookback, to today."""
-    lake, today = Lake(settings.lake_dir), now.date()
-    due = [day for endpoint in ENDPOINTS.values() for day in due_days(settings, lake, endpoint, now)]
+    log, today = CoverageLog(Lake(settings.lake_dir)), now.date()
+    due = [day for endpoint in ENDPOINTS.values() for day in due_days(settings, log, endpoint, now)]
     first = max(settings.first_day(today), today - timedelta(days=settings.lookback_days))
     return Window.of_days(min([first, *due]), today + timedelta(days=1))

@@ -11,8 +11,10 @@ from datetime import datetime
 
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import Endpoint
+from usage_pipeline.lake.ledger import CoverageLog
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync, sync_endpoint
+from usage_pipeline.sync import EndpointSync, logged, sync_endpoint
 from usage_pipeline.windows import Window
 
 _CLOSE_SECONDS = 9.0  # a cancelled run must end within ten
@@ -29,6 +31,7 @@ class ConcurrentReader:
         self._client = client
         self._sync_id = sync_id
         self._now = now
+        self._log = CoverageLog(Lake(settings.lake_dir))
         self._waiting: dict[str, Future[EndpointSync]] = {}
         self._begun: set[str] = set()
         self._loop = asyncio.new_event_loop()
@@ -41,7 +44,8 @@ class ConcurrentReader:
             for one in (endpoint, *(other for other in together if other.name not in self._begun)):
                 if one.name not in self._waiting:
                     self._begin(one, window)
-        return self._waiting.pop(endpoint.name).result()
+        (done,) = logged(self._settings, self._log, [self._waiting.pop(endpoint.name).result()])
+        return done
 
     def close(self) -> bool:
         """Cancel what is unfinished and wait for commits under way; False where one is still not done.
@@ -54,7 +58,7 @@ class ConcurrentReader:
 
     def _begin(self, endpoint: Endpoint, window: Window) -> None:
         self._begun.add(endpoint.name)
-        read = sync_endpoint(self._settings, self._client, endpoint, window, self._now, self._sync_id)
+        read = sync_endpoint(self._settings, self._client, self._log, endpoint, window, self._now, self._sync_id)
         self._waiting[endpoint.name] = asyncio.run_coroutine_threadsafe(read, self._loop)
 
     def _run(self) -> None:

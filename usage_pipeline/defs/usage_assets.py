@@ -15,7 +15,7 @@ from usage_pipeline.defs.columns import usage_columns
 from usage_pipeline.defs.partitions import asset_window, read_here, usage_key
 from usage_pipeline.defs.session import SESSION, Session, session_of
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
-from usage_pipeline.lake.ledger import DayState, day_states
+from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states
 from usage_pipeline.lake.quality import negative_measures, restated_rows
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
@@ -70,7 +70,7 @@ def _materialized(
     settings, lake = session.settings, Lake(session.settings.lake_dir)
     first = min(settings.first_day(session.now.date()), window.start.date())
     end = max(session.now.date() + timedelta(days=1), window.end.date())
-    states = day_states(lake, settings.organization, endpoint.name, Window.of_days(first, end))
+    states = day_states(CoverageLog(lake), settings.organization, endpoint.name, Window.of_days(first, end))
     restated = restated_rows(lake, endpoint, session.sync_id) if done.total("restated") else {}
     for day, day_facts in _day_facts(window, states, restated, done).items():
         context.add_asset_metadata(day_facts, partition_key=day.isoformat())

@@ -3,6 +3,7 @@
 Put reading and writing of `meta.sync_log` and `meta.restatements` here; deciding what changed is replace.py's.
 """
 
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,16 +16,15 @@ from deltalake import DeltaTable
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.landing import landed_path
 from usage_pipeline.lake.schemas import SYNC_LOG
-from usage_pipeline.lake.store import Lake, commit_notes
+from usage_pipeline.lake.store import Lake, LakeTable, commit_notes
 from usage_pipeline.windows import Window
 
 # A commit counts once even where a crash recovery and its writer both recorded it.
 SYNC_LOG_ONCE = "select * from ({scan}) qualify row_number() over (partition by commit_id order by committed_at) = 1"
 
 _DAY_STATES = """
-with log as ({log}),
-mine as (
-    select * from log
+with mine as (
+    select * from coverage_log
     where organization = $organization and endpoint = $endpoint
       and window_start < $window_end and window_end > $window_start
 ),
@@ -46,6 +46,70 @@ group by c.date
 """
 
 
+class CoverageLog:
+    """The coverage log as one run sees it: read once, and again when another run has added to it.
+
+    Rows are kept until `flush` writes all of them in one commit. A run that is killed before loses no read that wrote a
+    table, for the commit carries its row. Safe to use from several threads.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self._lock = threading.RLock()
+        self._entry: object = None
+        self._stored = SYNC_LOG.empty_table()
+        self._known: frozenset[str] = frozenset()
+        self._pending: list[dict[str, Any]] = []
+
+    def rows(self) -> pa.Table:
+        """Every row, each commit once, those not yet written included."""
+        with self._lock:
+            self._read()
+            pending = [row for row in self._pending if row["commit_id"] not in self._known]
+            return pa.concat_tables([self._stored, pa.Table.from_pylist(pending, schema=SYNC_LOG)])
+
+    def commit_ids(self) -> frozenset[str]:
+        """Of every row."""
+        with self._lock:
+            self._read()
+            return self._known.union(row["commit_id"] for row in self._pending)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep a row to be written."""
+        with self._lock:
+            self._pending.append(dict(row))
+
+    def flush(self) -> None:
+        """Write what was added, in one commit that carries it too: one damaged file then does not lose it."""
+        with self._lock:
+            if self._pending:
+                rows = pa.Table.from_pylist(self._pending, schema=SYNC_LOG)
+                self.lake.sync_log.append(rows, note=[to_note(row) for row in self._pending])
+                self._pending.clear()
+
+    def _read(self) -> None:
+        entry = self.lake.sync_log.newest_entry()  # before reading: what is added meanwhile is read the next time
+        if entry != self._entry:
+            self._stored = stored_log(self.lake.sync_log, self.lake.sync_log.open())
+            self._known = frozenset(self._stored["commit_id"].to_pylist())
+            self._entry = entry
+
+
+def stored_log(table: LakeTable, at: DeltaTable | None) -> pa.Table:
+    """The rows of a version of the coverage log, each commit once."""
+    with session() as con:
+        rows: pa.Table = con.sql(SYNC_LOG_ONCE.format(scan=table.scan(at))).to_arrow_table()
+    return rows.cast(SYNC_LOG)
+
+
+def ask_log(log: pa.Table, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    """The answer to a statement that reads the coverage log as `coverage_log`."""
+    with session() as con:
+        con.register("coverage_log", log)
+        answer: pa.Table = con.sql(statement, params=dict(parameters or {})).to_arrow_table()
+    return answer
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DayState:
     """What the lake holds of a day: its content hash and rows, when they were fetched, when they were last checked."""
@@ -57,35 +121,31 @@ class DayState:
 
 
 def day_states(
-    lake: Lake, organization: str, endpoint: str, window: Window, *, as_of: datetime | None = None
+    log: CoverageLog, organization: str, endpoint: str, window: Window, *, as_of: datetime | None = None
 ) -> dict[date, DayState]:
     """The known days of a window; a day that is absent was never read.
 
     With `as_of`, reads that began then or later do not count as checks: replay then decides as the first run did.
     """
-    found = lake.sync_log.open()
-    if found is None:
-        return {}
-    log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(found))
-    with session() as con:
-        rows = con.execute(
-            _DAY_STATES.format(log=log),
-            {
-                "organization": organization,
-                "endpoint": endpoint,
-                "window_start": naive(window.start),
-                "window_end": naive(window.end),
-                "as_of": naive(as_of) if as_of is not None else None,
-            },
-        ).fetchall()
+    found = ask_log(
+        log.rows(),
+        _DAY_STATES,
+        {
+            "organization": organization,
+            "endpoint": endpoint,
+            "window_start": naive(window.start),
+            "window_end": naive(window.end),
+            "as_of": naive(as_of) if as_of is not None else None,
+        },
+    )
     return {
-        day: DayState(
-            content_hash=content_hash,
-            rows=rows_of_day,
-            changed_at=changed_at.replace(tzinfo=UTC),
-            checked_at=(checked_at or changed_at).replace(tzinfo=UTC),
+        row["date"]: DayState(
+            content_hash=row["content_hash"],
+            rows=row["rows"],
+            changed_at=row["changed_at"].replace(tzinfo=UTC),
+            checked_at=(row["checked_at"] or row["changed_at"]).replace(tzinfo=UTC),
         )
-        for day, content_hash, rows_of_day, changed_at, checked_at in rows
+        for row in found.to_pylist()
     }
 
 
@@ -102,26 +162,20 @@ class AcceptedRead:
     fetched_at: datetime
 
 
-def accepted_reads(lake: Lake) -> list[AcceptedRead]:
+def accepted_reads(log: pa.Table) -> list[AcceptedRead]:
     """Every row of the coverage log, in the order the reads began."""
-    found = lake.sync_log.open()
-    if found is None:
-        return []
-    columns = "organization, endpoint, sync_id, commit_id, outcome, window_start, window_end, fetched_at"
-    log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(found))
-    with session() as con:
-        rows = con.execute(f"select {columns} from ({log}) order by fetched_at, committed_at").fetchall()  # noqa: S608
+    ordered = log.drop_columns(["days"]).sort_by([("fetched_at", "ascending"), ("committed_at", "ascending")])
     return [
         AcceptedRead(
-            organization=organization,
-            endpoint=endpoint,
-            sync_id=sync_id,
-            commit_id=commit_id,
-            outcome=outcome,
-            window=Window(start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)),
-            fetched_at=fetched_at.replace(tzinfo=UTC),
+            organization=row["organization"],
+            endpoint=row["endpoint"],
+            sync_id=row["sync_id"],
+            commit_id=row["commit_id"],
+            outcome=row["outcome"],
+            window=Window(row["window_start"].replace(tzinfo=UTC), row["window_end"].replace(tzinfo=UTC)),
+            fetched_at=row["fetched_at"].replace(tzinfo=UTC),
         )
-        for organization, endpoint, sync_id, commit_id, outcome, start, end, fetched_at in rows
+        for row in ordered.to_pylist()
     ]
 
 
@@ -136,47 +190,34 @@ def accepted_files(reads: Iterable[AcceptedRead]) -> set[str]:
 
 def forget_days(lake: Lake, endpoint: str, days: Collection[tuple[str, date]]) -> pa.Table:
     """The coverage log as if the (organization, day) pairs of the endpoint had never been read."""
-    with session() as con:
-        rows = con.sql(lake.sync_log.scan(lake.sync_log.open())).to_arrow_table().to_pylist()
+    rows = stored_log(lake.sync_log, lake.sync_log.open()).to_pylist()
     for row in rows:
         if row["endpoint"] == endpoint:
             row["days"] = [one for one in row["days"] if (row["organization"], one["date"]) not in days]
     return pa.Table.from_pylist(rows, schema=SYNC_LOG)
 
 
-def record_sync(lake: Lake, row: Mapping[str, Any]) -> None:
-    """Append one row to the coverage log; the commit carries it too, so that one damaged file does not lose it."""
-    lake.sync_log.append(pa.Table.from_pylist([dict(row)], schema=SYNC_LOG), note=to_note(row))
-
-
-def recover(lake: Lake, tables: Iterable[DeltaTable]) -> None:
+def recover(log: CoverageLog, tables: Iterable[DeltaTable]) -> None:
     """Record commits whose writer was killed after changing a table and before logging it."""
-    for note in unrecorded(lake, tables):
-        record_sync(lake, from_note(note))
+    missing = unrecorded(log, tables)
+    for note in missing:
+        log.add(from_note(note))
+    if missing:
+        log.flush()
 
 
-def unrecorded(lake: Lake, tables: Iterable[DeltaTable]) -> list[Mapping[str, Any]]:
+def unrecorded(log: CoverageLog, tables: Iterable[DeltaTable]) -> list[Mapping[str, Any]]:
     """Notes of the commits that are not in the coverage log, oldest first in each table."""
-    known: set[str] | None = None
     found: list[Mapping[str, Any]] = []
     for table in tables:
+        known = log.commit_ids()
         missing: list[Mapping[str, Any]] = []
         for note in commit_notes(table):
-            known = _known_commits(lake) if known is None else known
             if note["commit_id"] in known:
                 break
             missing.append(note)
         found += reversed(missing)
     return found
-
-
-def _known_commits(lake: Lake) -> set[str]:
-    found = lake.sync_log.open()
-    if found is None:
-        return set()
-    with session() as con:
-        rows = con.execute(f"select commit_id from ({lake.sync_log.scan(found)})")  # noqa: S608
-        return {commit_id for (commit_id,) in rows.fetchall()}
 
 
 def to_note(row: Mapping[str, Any]) -> dict[str, Any]:

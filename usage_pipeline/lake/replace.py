@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.diff import Changes, compare
 from usage_pipeline.lake.faults import files_explained
-from usage_pipeline.lake.ledger import DayState, day_states, naive, record_sync, recover, to_note
+from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states, naive, recover, to_note
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable, commit_notes
 from usage_pipeline.lake.tables import Content
@@ -41,7 +41,7 @@ class _Decision:
 
 
 def replace_window(
-    lake: Lake,
+    log: CoverageLog,
     content: Content,
     sync_id: str,
     recorded_at: datetime,
@@ -51,6 +51,8 @@ def replace_window(
     is_landed_always: bool = False,
 ) -> dict[str, Any]:
     """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
+
+    The row is added to the log, which the caller flushes when all that it stores together is stored.
 
     Days whose content hash is the stored one are not written; nor are days that a read begun later has already
     replaced, or found as they are (so backfills and daily runs commute). `land` writes the raw pages, is called only
@@ -63,11 +65,11 @@ def replace_window(
         LakeDamaged: a file of the table is missing or altered; nothing was changed.
     """
     with files_explained(f"{content.endpoint.name} {content.window}"):
-        return _replace(lake, content, sync_id, recorded_at, land, commit_id, is_landed_always)
+        return _replace(log, content, sync_id, recorded_at, land, commit_id, is_landed_always)
 
 
 def _replace(
-    lake: Lake,
+    log: CoverageLog,
     content: Content,
     sync_id: str,
     recorded_at: datetime,
@@ -76,12 +78,13 @@ def _replace(
     is_landed_always: bool,
 ) -> dict[str, Any]:
     landed: Path | None = None
+    lake = log.lake
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
-        decision = _decide(lake, table, content, is_replay=land is None, is_landed_always=is_landed_always)
+        decision = _decide(log, table, content, is_replay=land is None, is_landed_always=is_landed_always)
         if not decision.to_log:
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
-            record_sync(lake, row)
+            log.add(row)
             return row
         # Of each attempt its own: rows an attempt left in the ledger must not count for the next one.
         attempt_id = commit_id or uuid.uuid4().hex
@@ -98,7 +101,7 @@ def _replace(
                 _discard(landed)
             raise
         else:
-            record_sync(lake, row)
+            log.add(row)
             return row
     _discard(landed)
     raise WarehouseBusy(
@@ -121,16 +124,18 @@ def _was_committed(table: LakeTable, commit_id: str) -> bool:
         return True
 
 
-def _decide(lake: Lake, table: LakeTable, content: Content, *, is_replay: bool, is_landed_always: bool) -> _Decision:
+def _decide(
+    log: CoverageLog, table: LakeTable, content: Content, *, is_replay: bool, is_landed_always: bool
+) -> _Decision:
     """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts.
 
     A replay decides as the first run did, which knew nothing of the reads that came after it.
     """
     at = table.create()
-    recover(lake, [at])
+    recover(log, [at])
     began = content.read.fetched_at
     as_of = began if is_replay else None
-    states = day_states(lake, content.organization, content.endpoint.name, content.window, as_of=as_of)
+    states = day_states(log, content.organization, content.endpoint.name, content.window, as_of=as_of)
     current = {
         day
         for day in content.days

@@ -39,7 +39,7 @@ def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
         found = [row for file in files if file not in damaged for row in _rows(table.schema, file).to_pylist()]
         if notes == [FRESH_START] and files and not set(files) & set(damaged):
             rows.clear()  # what was before was made anew; where its file is damaged, the twin before it has the rows
-        found += [from_note(note) for note in notes if isinstance(note, dict)]
+        found += [from_note(row) for note in notes for row in _noted(note)]
         rows.update((row["commit_id"], row) for row in found)
     for file in _data_files(table, damaged):
         if file not in named:  # a damaged entry named it
@@ -47,6 +47,11 @@ def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
                 rows.setdefault(row["commit_id"], row)
     ordered = sorted(rows.values(), key=lambda row: (row["committed_at"], row["commit_id"]))
     return pa.Table.from_pylist(ordered, schema=SYNC_LOG)
+
+
+def _noted(note: Any) -> list[dict[str, Any]]:
+    """The rows a note carries: those of a run, or the one that versions before 0.4 wrote at a time."""
+    return [row for row in (note if isinstance(note, list) else [note]) if isinstance(row, dict)]
 
 
 def _notes(entry: Path) -> list[Any]:

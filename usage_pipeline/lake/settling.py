@@ -7,8 +7,10 @@ Which days are read again because of it is plan.py's.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from usage_pipeline.lake.engine import session, width_sql
-from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, naive
+import pyarrow as pa
+
+from usage_pipeline.lake.engine import width_sql
+from usage_pipeline.lake.ledger import ask_log, naive
 from usage_pipeline.lake.store import Lake
 
 DEEP_DAYS = 35  # once a week so many days are read again, for what comes later than anything seen so far
@@ -17,23 +19,23 @@ _MEMORY = timedelta(days=90)  # older evidence does not count: the service chang
 # A change found now happened after the day was last looked at, so it came at least that long after the bucket's end.
 # When it was found is no evidence: a host that was off for weeks finds late what came soon.
 _DELAYS = """
-with log as ({log}),
-changed as (
+with changed as (
     select r.organization, r.endpoint, r.date, l.fetched_at, count(*) as rows,
         max(r.bucket_start + {width}) as bucket_end
     from ({restatements}) r
-    join log l on l.commit_id = r.commit_id
+    join coverage_log l on l.commit_id = r.commit_id
     where not r.was_provisional and l.fetched_at >= $since and r.endpoint = coalesce($endpoint, r.endpoint)
     group by all
 ),
 looked as (
     select c.organization, c.endpoint, c.rows, c.bucket_end, max(p.fetched_at) as looked_at
     from changed c
-    join log p on p.organization = c.organization and p.endpoint = c.endpoint and p.fetched_at < c.fetched_at
+    join coverage_log p on p.organization = c.organization and p.endpoint = c.endpoint and p.fetched_at < c.fetched_at
         and p.window_start < c.date + interval 1 day and p.window_end > c.date::timestamp
     group by c.organization, c.endpoint, c.date, c.fetched_at, c.rows, c.bucket_end
 )
-select organization, endpoint, sum(rows)::bigint, max(looked_at - bucket_end) from looked group by all
+select organization, endpoint, sum(rows)::bigint as changes, max(epoch_us(looked_at) - epoch_us(bucket_end)) as delay_us
+from looked group by all
 """
 
 
@@ -51,19 +53,21 @@ def lookback_days(configured: int, settling: Settling | None) -> int:
     return max(configured, 1, min(learned, DEEP_DAYS))
 
 
-def observed_settling(lake: Lake, now: datetime, endpoint: str | None = None) -> dict[tuple[str, str], Settling]:
-    """What was learned, by organization and endpoint (all, or this one); those nothing was found of are absent."""
-    log, restatements = lake.sync_log.open(), lake.restatements.open()
-    if log is None or restatements is None:
+def observed_settling(
+    lake: Lake, log: pa.Table, now: datetime, endpoint: str | None = None
+) -> dict[tuple[str, str], Settling]:
+    """What was learned, by organization and endpoint (all, or this one); those nothing was found of are absent.
+
+    `log` is the coverage log.
+    """
+    restatements = lake.restatements.open()
+    if restatements is None:
         return {}
-    statement = _DELAYS.format(
-        log=SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(log)),
-        restatements=lake.restatements.scan(restatements),
-        width=width_sql("r.bucket_width"),
-    )
-    with session() as con:
-        rows = con.execute(statement, {"since": naive(now - _MEMORY), "endpoint": endpoint}).fetchall()
+    statement = _DELAYS.format(restatements=lake.restatements.scan(restatements), width=width_sql("r.bucket_width"))
+    found = ask_log(log, statement, {"since": naive(now - _MEMORY), "endpoint": endpoint})
     return {
-        (organization, endpoint): Settling(changes=changes, delay=max(delay, timedelta(0)))
-        for organization, endpoint, changes, delay in rows
+        (row["organization"], row["endpoint"]): Settling(
+            changes=row["changes"], delay=timedelta(microseconds=max(row["delay_us"], 0))
+        )
+        for row in found.to_pylist()
     }

@@ -16,7 +16,7 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import literal, session
-from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, recover
+from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover, stored_log
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
 
@@ -24,6 +24,7 @@ _TRIES = 50
 
 # A restatement counts only when the commit it belongs to was made.
 _RESTATEMENTS = "select r.* from ({scan}) r semi join ({log}) l on r.commit_id = l.commit_id"
+# `{log}` is the coverage log: its files in the published file, what was read of it in a run.
 _COVERAGE = """
 select organization, endpoint, date,
     arg_max(bucket_width, fetched_at) as bucket_width,
@@ -112,6 +113,14 @@ class Snapshot:
     dims: dict[str, Pinned]
     sync_log: Pinned
     restatements: Pinned
+    # What was asked before: `log` and `coverage`.
+    _read: dict[str, pa.Table] = field(default_factory=dict, repr=False, compare=False)
+
+    def log(self) -> pa.Table:
+        """The rows of the coverage log, each commit once; read once."""
+        if "log" not in self._read:
+            self._read["log"] = stored_log(self.sync_log.table, self.sync_log.at)
+        return self._read["log"]
 
     def log_sql(self) -> str:
         """The coverage log, each commit once."""
@@ -123,9 +132,9 @@ class Snapshot:
 
     def coverage(self) -> pa.Table:
         """The known days as a table: organization, endpoint, date, bucket_width, rows, content_hash and times."""
-        with session() as con:
-            covered: pa.Table = con.sql(self.coverage_sql()).to_arrow_table()
-        return covered
+        if "coverage" not in self._read:
+            self._read["coverage"] = coverage_of(self.log())
+        return self._read["coverage"]
 
     def billed_days(self) -> Relation:
         """`meta.billed_days`: the closed days, whose bill was read when it had had time to come in. For marts alone."""
@@ -221,12 +230,9 @@ def check_rows(snapshot: Snapshot) -> None:
             )
 
 
-def coverage_of(lake: Lake) -> pa.Table:
-    """The known days of a lake, by its coverage log alone."""
-    log = SYNC_LOG_ONCE.format(scan=lake.sync_log.scan(lake.sync_log.open()))
-    with session() as con:
-        covered: pa.Table = con.sql(_COVERAGE.format(log=log)).to_arrow_table()
-    return covered
+def coverage_of(log: pa.Table) -> pa.Table:
+    """The known days, by the rows of the coverage log alone."""
+    return ask_log(log, _COVERAGE.format(log="select * from coverage_log"))
 
 
 def _usage_relation(name: str, sql: str) -> Relation:
@@ -251,7 +257,7 @@ def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:
     for _ in range(_TRIES):
         usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
         if is_recovering:
-            recover(lake, [pinned.at for pinned in usage.values() if pinned.at is not None])
+            recover(CoverageLog(lake), [pinned.at for pinned in usage.values() if pinned.at is not None])
         dims = {name: lake.table("dims", name, dim.schema) for name, dim in DIMS.items()}
         snapshot = Snapshot(
             usage,

@@ -271,7 +271,7 @@ def test_a_killed_writer_leaves_nothing_to_mend(
 
     service.state(3)
     with monkeypatch.context() as patched:
-        patched.setattr("usage_pipeline.lake.replace.record_sync", killed)
+        patched.setattr("usage_pipeline.sync.logged", killed)
         with pytest.raises(KeyboardInterrupt):
             service.sync(synced, WINDOW, "vector_stores")
     monkeypatch.setattr("usage_pipeline.verify._PAUSE_SECONDS", 0)

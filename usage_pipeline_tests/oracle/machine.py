@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 
 import duckdb
@@ -248,14 +249,20 @@ class Machine:
         return other
 
     def _after_a_kill(self, found: Sequence[list[Read]], before: dict[str, tuple[int, int]]) -> None:
-        """Each endpoint's reads are in up to some point; what was landed and not committed is an orphan."""
+        """Some of each endpoint's reads are in; what was landed and not committed is an orphan.
+
+        Not just the first ones: a read that changed no table is known to the log alone, which is written at the end.
+        """
         landed = {name for name in observed.files(self.folder).keys() - before.keys() if name.startswith("raw/")}
         worlds = []
         for world, reads in zip(self.worlds, found, strict=True):
             candidates = [world]
             for name in ENDPOINTS:
                 mine = [read for read in reads if read.endpoint == name and name not in self.service.failing]
-                candidates = [_up_to(one, mine, count, landed) for one in candidates for count in range(len(mine) + 1)]
+                kept = [
+                    set(chosen) for count in range(len(mine) + 1) for chosen in combinations(range(len(mine)), count)
+                ]
+                candidates = [_kept(one, mine, places, landed) for one in candidates for places in kept]
             worlds += [*candidates, *map(self._published, candidates)]
         self.worlds = worlds
         self.check()
@@ -290,11 +297,12 @@ class Machine:
         self._must(fits, f"a damaged lake was published\n{difference(self._published(self.worlds[0]), seen)}")
 
 
-def _up_to(world: World, reads: list[Read], count: int, landed: set[str]) -> World:
+def _kept(world: World, reads: list[Read], places: set[int], landed: set[str]) -> World:
     other = world.copy()
-    for read in reads[:count]:
-        other.accept(read)
-    for read in reads[count:]:
+    for place, read in enumerate(reads):
+        if place in places:
+            other.accept(read)
+            continue
         start = int(datetime.combine(read.first, datetime.min.time(), UTC).timestamp())
         if any(f"/{read.endpoint}/" in name and f"-{start}." in name for name in landed):
             other.orphans.append(read)

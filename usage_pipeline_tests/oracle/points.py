@@ -52,8 +52,8 @@ STORING = {
     "after the restatements": Point(_TABLE, "append", is_after=True, table="restatements"),
     "before the commit": Point(_TABLE, "replace", table="usage"),
     "after the commit": Point(_TABLE, "replace", is_after=True, table="usage"),
-    "before the log row": Point(_REPLACE, "record_sync"),
-    "after the log row": Point(_REPLACE, "record_sync", is_after=True),
+    "before the log rows": Point("usage_pipeline.sync", "logged"),
+    "after the log rows": Point("usage_pipeline.sync", "logged", is_after=True),
 }
 PUBLISHING = {
     "before the first mart": Point(_BUILDER, "rebuild"),
@@ -64,7 +64,7 @@ PUBLISHING = {
     "before the rename": Point("usage_pipeline.lake.catalog", "sync_to_disk", is_after=True),
     "after publishing": Point("usage_pipeline.warehouse", "publish", is_after=True),
 }
-RECOVERING = {"before recovering a log row": Point("usage_pipeline.lake.ledger", "record_sync")}
+RECOVERING = {"before recovering a log row": Point("usage_pipeline.lake.ledger", "from_note")}
 REPLAYING = {
     "before adopting": Point(_REPLAY, "_adopt"),
     "between two adoptions": Point(_TABLE, "renew", is_after=True),

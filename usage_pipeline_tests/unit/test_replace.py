@@ -12,7 +12,7 @@ import pytest
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeUnwritable
 from usage_pipeline.lake.landing import land
-from usage_pipeline.lake.ledger import day_states
+from usage_pipeline.lake.ledger import CoverageLog, day_states
 from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
@@ -58,7 +58,10 @@ class Bench:
         read = self.read(days, at=at, width=width)
         content = normalize(ROW, organization, read)
         sync_id = f"sync-{self.reads}"
-        return replace_window(self.lake, content, sync_id, at, lambda: land(self.raw, organization, sync_id, at, read))
+        log = CoverageLog(self.lake)
+        row = replace_window(log, content, sync_id, at, lambda: land(self.raw, organization, sync_id, at, read))
+        log.flush()
+        return row
 
     def stored(self, organization: str = "default") -> Days:
         """What the table holds."""
@@ -112,7 +115,9 @@ def test_the_same_content_again_writes_no_data_and_no_raw(bench: Bench) -> None:
     row = bench.replace(days({"a": 1}, {}), at=AT + timedelta(hours=1))
     assert (row["outcome"], row["inserted"], row["updated"], row["deleted"]) == ("unchanged", 0, 0, 0)
     assert (bench.version(), bench.raw_files()) == (version, files)
-    state = day_states(bench.lake, "default", ROW.name, Window.of_days(FIRST, FIRST + timedelta(days=2)))[FIRST]
+    state = day_states(CoverageLog(bench.lake), "default", ROW.name, Window.of_days(FIRST, FIRST + timedelta(days=2)))[
+        FIRST
+    ]
     assert (state.changed_at, state.checked_at) == (AT, AT + timedelta(hours=1))
 
 
@@ -254,7 +259,7 @@ def test_dying_between_steps_leaves_old_or_new(
     assert bench.stored() == days({"a": 2})
     window = Window.of_days(FIRST, FIRST + timedelta(days=1))
     changed_at = AT + timedelta(hours=1 if is_new else 2)
-    assert day_states(bench.lake, "default", ROW.name, window)[FIRST].changed_at == changed_at
+    assert day_states(CoverageLog(bench.lake), "default", ROW.name, window)[FIRST].changed_at == changed_at
 
 
 def test_a_refused_write_is_named_and_changes_nothing(bench: Bench) -> None:

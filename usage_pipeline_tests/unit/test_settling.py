@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.settling import DEEP_DAYS, Settling, lookback_days, observed_settling
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.plan import due_days
@@ -42,7 +43,7 @@ class Life:
 
     def due(self) -> list[date]:
         """What a sync would read now."""
-        return due_days(self.settings, Lake(self.settings.lake_dir), ENDPOINTS[NAME], self.service.now)
+        return due_days(self.settings, CoverageLog(Lake(self.settings.lake_dir)), ENDPOINTS[NAME], self.service.now)
 
     def morning(self, days: int = 1) -> None:
         """The next morning (or that many later): read what is due."""
@@ -52,7 +53,8 @@ class Life:
 
     def learned(self) -> Settling | None:
         """What is known of the endpoint."""
-        return observed_settling(Lake(self.settings.lake_dir), self.service.now).get(("default", NAME))
+        lake = Lake(self.settings.lake_dir)
+        return observed_settling(lake, CoverageLog(lake).rows(), self.service.now).get(("default", NAME))
 
 
 def test_nothing_is_learned_where_nothing_closed_ever_changed(data_dir: Path) -> None:
@@ -77,7 +79,7 @@ def test_a_late_change_lengthens_the_lookback(data_dir: Path) -> None:
     assert lookback_days(3, found) == 7
     assert lookback_days(30, found) == 30
     shorter = life.settings.model_copy(update={"lookback_days": 1})
-    (due, *_) = due_days(shorter, Lake(shorter.lake_dir), ENDPOINTS[NAME], life.service.now)
+    (due, *_) = due_days(shorter, CoverageLog(Lake(shorter.lake_dir)), ENDPOINTS[NAME], life.service.now)
     assert due == life.service.now.date() - timedelta(days=7)
     (told,) = (one for one in endpoint_status(shorter, life.service.now) if one.endpoint == NAME)
     assert (told.lookback_days, told.settling) == (7, found)

@@ -11,6 +11,7 @@ from usage_pipeline.api.server import create_app
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig, PermissionRefused
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.plan import asked_window, due_days
 from usage_pipeline.settings import Settings
@@ -191,7 +192,9 @@ def test_without_a_window_a_sync_reads_what_is_due(world: World, tmp_path: Path)
     world.clock.advance(timedelta(days=5))
     third = world.sync(settings, None, ["moderations"]).endpoints[0]
     assert [str(window) for window in third.windows] == ["2026-11-20..2026-11-27"]
-    assert due_days(settings, Lake(settings.lake_dir), ENDPOINTS["moderations"], world.clock())[0].day == 24
+    assert (
+        due_days(settings, CoverageLog(Lake(settings.lake_dir)), ENDPOINTS["moderations"], world.clock())[0].day == 24
+    )
 
 
 def test_days_in_the_future_are_refused_or_cut_off() -> None:
