@@ -47,9 +47,9 @@ def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
     known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in snapshot.coverage().to_pylist():
         known[row["organization"], row["endpoint"]][row["date"]] = row["rows"]
-    found = ask_log(snapshot.log(), _LAST_SYNCS)
+    found = ask_log(snapshot.log, _LAST_SYNCS)
     last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
-    settling = observed_settling(Lake(settings.lake_dir), snapshot.log(), now)
+    settling = observed_settling(Lake(settings.lake_dir), snapshot.log, now)
     organizations = sorted({organization for organization, _ in known}) or [settings.organization]
     return [
         replace(

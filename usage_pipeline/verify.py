@@ -16,7 +16,7 @@ from usage_pipeline.lake.contents import differing_days, recorded_days, stored_r
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, unsealed_raw
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
-from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, unrecorded
+from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -152,12 +152,10 @@ def _opened(lake: Lake, report: Report) -> Snapshot:
     for name in load_marts():
         pin(f"marts.{name}", pin_mart(lake, name).table)
     pin("meta.mart_log", lake.mart_log)
-    return Snapshot(
-        {name: pin(f"usage.{name}", table) for name, table in lake.usage_tables().items()},
-        {name: pin(f"dims.{name}", lake.table("dims", name, dim.schema)) for name, dim in DIMS.items()},
-        pin("meta.sync_log", lake.sync_log),
-        pin("meta.restatements", lake.restatements),
-    )
+    usage = {name: pin(f"usage.{name}", table) for name, table in lake.usage_tables().items()}
+    dims = {name: pin(f"dims.{name}", lake.table("dims", name, dim.schema)) for name, dim in DIMS.items()}
+    log = pin("meta.sync_log", lake.sync_log)
+    return Snapshot(usage, dims, log, pin("meta.restatements", lake.restatements), stored_log(log.table, log.at))
 
 
 def _unsealed_raw(settings: Settings, seals: Seals, report: Report) -> list[Path]:

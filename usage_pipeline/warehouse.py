@@ -12,7 +12,7 @@ from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
-from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads
+from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
@@ -61,14 +61,14 @@ def refresh(settings: Settings) -> Refresh:
         builds = build_marts(lake, Contents(snapshot))
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
-        learned = observed_settling(lake, snapshot.log(), utc_now())
+        learned = observed_settling(lake, snapshot.log, utc_now())
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
         usage = snapshot.relations(lookbacks, lookback_days(settings.lookback_days, None))
         shown = [*usage, *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
         publish(
             settings.warehouse_path,
             shown,
-            lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(CoverageLog(lake).rows())), new),
+            lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
         )
         sweep(settings.data_dir, _seals(lake))
     return Refresh(builds=builds, path=settings.warehouse_path)

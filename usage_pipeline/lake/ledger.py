@@ -57,6 +57,7 @@ class CoverageLog:
         self.lake = lake
         self._lock = threading.RLock()
         self._entry: object = None
+        self._at: DeltaTable | None = None
         self._stored = SYNC_LOG.empty_table()
         self._known: frozenset[str] = frozenset()
         self._pending: list[dict[str, Any]] = []
@@ -67,6 +68,12 @@ class CoverageLog:
             self._read()
             pending = [row for row in self._pending if row["commit_id"] not in self._known]
             return pa.concat_tables([self._stored, pa.Table.from_pylist(pending, schema=SYNC_LOG)])
+
+    def pinned(self) -> tuple[DeltaTable | None, pa.Table]:
+        """The version that is written, and its rows."""
+        with self._lock:
+            self._read()
+            return self._at, self._stored
 
     def commit_ids(self) -> frozenset[str]:
         """Of every row."""
@@ -90,7 +97,8 @@ class CoverageLog:
     def _read(self) -> None:
         entry = self.lake.sync_log.newest_entry()  # before reading: what is added meanwhile is read the next time
         if entry != self._entry:
-            self._stored = stored_log(self.lake.sync_log, self.lake.sync_log.open())
+            self._at = self.lake.sync_log.open()
+            self._stored = stored_log(self.lake.sync_log, self._at)
             self._known = frozenset(self._stored["commit_id"].to_pylist())
             self._entry = entry
 

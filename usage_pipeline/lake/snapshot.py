@@ -16,7 +16,7 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import literal, session
-from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover, stored_log
+from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
 
@@ -113,14 +113,10 @@ class Snapshot:
     dims: dict[str, Pinned]
     sync_log: Pinned
     restatements: Pinned
-    # What was asked before: `log` and `coverage`.
-    _read: dict[str, pa.Table] = field(default_factory=dict, repr=False, compare=False)
-
-    def log(self) -> pa.Table:
-        """The rows of the coverage log, each commit once; read once."""
-        if "log" not in self._read:
-            self._read["log"] = stored_log(self.sync_log.table, self.sync_log.at)
-        return self._read["log"]
+    log: pa.Table
+    """The rows of the coverage log, each commit once."""
+    # What was asked before.
+    _found: dict[str, pa.Table] = field(default_factory=dict, repr=False, compare=False)
 
     def log_sql(self) -> str:
         """The coverage log, each commit once."""
@@ -132,9 +128,9 @@ class Snapshot:
 
     def coverage(self) -> pa.Table:
         """The known days as a table: organization, endpoint, date, bucket_width, rows, content_hash and times."""
-        if "coverage" not in self._read:
-            self._read["coverage"] = coverage_of(self.log())
-        return self._read["coverage"]
+        if "coverage" not in self._found:
+            self._found["coverage"] = coverage_of(self.log)
+        return self._found["coverage"]
 
     def billed_days(self) -> Relation:
         """`meta.billed_days`: the closed days, whose bill was read when it had had time to come in. For marts alone."""
@@ -254,16 +250,19 @@ def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:
     Raises:
         WarehouseBusy: writers never left a moment between two commits.
     """
+    log = CoverageLog(lake)
     for _ in range(_TRIES):
         usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
         if is_recovering:
-            recover(CoverageLog(lake), [pinned.at for pinned in usage.values() if pinned.at is not None])
+            recover(log, [pinned.at for pinned in usage.values() if pinned.at is not None])
         dims = {name: lake.table("dims", name, dim.schema) for name, dim in DIMS.items()}
+        logged_at, log_rows = log.pinned()
         snapshot = Snapshot(
             usage,
             {name: Pinned(table, table.open()) for name, table in dims.items()},
-            Pinned(lake.sync_log, lake.sync_log.open()),
+            Pinned(lake.sync_log, logged_at),
             Pinned(lake.restatements, lake.restatements.open()),
+            log_rows,
         )
         if all(_is_newest(pinned) for pinned in usage.values()):
             return snapshot

@@ -88,6 +88,8 @@ class _Builder:
     shared: dict[str, tuple[str, tuple[date, ...]]] = field(default_factory=dict)
 
     notes: list[dict[str, Any]] = field(default_factory=list)
+    # The views there are, by their SQL: to make one is to open the files it reads.
+    views: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
         """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
@@ -113,14 +115,14 @@ class _Builder:
         parts = {(organization, part) for part in (*storage_parts(days), _ALL)}
         part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
         self.con.register("wanted", pa.table(wanted).cast(_WANTED))
-        # Only what the query stands on: binding a view means opening its files.
-        create_views(self.con, self.snapshot.usage_relations(organization, days, mart.endpoints))
-        create_views(self.con, self.snapshot.dim_relations(mart.dims))
+        # Only what the query stands on.
+        self._show(self.snapshot.usage_relations(organization, days, mart.endpoints))
+        self._show(self.snapshot.dim_relations(mart.dims))
         if mart.needs_billed_days:
             billed = self.snapshot.billed_days()
             billed = replace(billed, sql=f"{billed.sql} semi join wanted using (organization, date)")
-            create_views(self.con, [billed])
-        create_views(self.con, [self._reduced(name, parts) for name in mart.marts])
+            self._show([billed])
+        self._show([self._reduced(name, parts) for name in mart.marts])
         for relation in mart.derived:
             self._derive(relation, (organization, tuple(sorted(days))))
         order = ", ".join(identifier(column) for column in mart.grain)
@@ -128,10 +130,18 @@ class _Builder:
         computed: pa.Table = self.con.sql(query).to_arrow_table()
         return computed
 
+    def _show(self, relations: Iterable[Relation]) -> None:
+        """Make the views that are not there as they are to be."""
+        for relation in relations:
+            name = (relation.schema, relation.name)
+            if self.views.get(name) != relation.sql:
+                create_views(self.con, [relation])
+                self.views[name] = relation.sql
+
     def _derive(self, relation: Relation, of: tuple[str, tuple[date, ...]]) -> None:
         """Make a derived view; what several marts read of the same days is computed once."""
         if relation.name not in SHARED_VIEWS:
-            create_views(self.con, [relation])
+            self._show([relation])
         elif self.shared.get(relation.name) != of:
             self.con.execute("create schema if not exists derived")
             self.con.execute(f"create or replace table derived.{identifier(relation.name)} as {relation.sql}")
