@@ -53,3 +53,8 @@ def _chosen_marts(request: pytest.FixtureRequest) -> Iterator[None]:
     chosen = request.node.get_closest_marker("marts")
     with nullcontext() if chosen is None else only_marts(*chosen.args):
         yield
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests that wait for processes of their own leave a core idle."""
+    return (os.cpu_count() or 1) + 1

@@ -11,7 +11,7 @@ import duckdb
 
 from usage_pipeline.lake.as_of import as_of_macros
 from usage_pipeline.lake.disk import sync_to_disk
-from usage_pipeline.lake.engine import connect, identifier, literal
+from usage_pipeline.lake.engine import identifier, literal, new_file
 from usage_pipeline.lake.links import refuse_linked_path
 from usage_pipeline.lake.snapshot import Relation
 
@@ -38,17 +38,11 @@ def publish(path: Path, relations: Iterable[Relation], before: Callable[[Path], 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _remove(temporary)
     try:
-        with connect() as con:
-            con.execute(f"attach {literal(str(temporary))} as published (storage_version {literal(_STORAGE_VERSION)})")
-            con.execute("use published")
-            con.begin()  # one write of the file instead of one per statement
+        with new_file(temporary, storage_version=_STORAGE_VERSION) as con:
             create_views(con, shown)
             _comment(con, shown)
             for statement in as_of_macros():
                 con.execute(statement)
-            con.commit()
-            con.execute("use memory")
-            con.execute("detach published")
         sync_to_disk(temporary)
         before(temporary)
         temporary.replace(path)

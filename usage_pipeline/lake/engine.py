@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -58,9 +59,36 @@ def workspace() -> Iterator[duckdb.DuckDBPyConnection]:
             con.execute(f"detach {name}")
 
 
+@contextmanager
+def new_file(path: Path, *, storage_version: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database file that does not exist yet, as the catalog of a connection: written at once when the block ends.
+
+    It is written by a database of its own, for one that cannot write a file may refuse all that is asked afterwards.
+    """
+    name = identifier(f"file {uuid.uuid4().hex}")
+    with _writer(os.getpid()).cursor() as con:
+        try:
+            con.execute(f"attach {literal(str(path))} as {name} (storage_version {literal(storage_version)})")
+            con.execute(f"use {name}")
+            con.begin()
+            yield con
+            con.commit()
+            con.execute("use memory")
+            con.execute(f"detach {name}")
+        except BaseException:
+            _writer.cache_clear()
+            raise
+
+
 @cache
 def _shared(_pid: int) -> duckdb.DuckDBPyConnection:
     """The shared database; a forked process makes its own."""
+    return connect()
+
+
+@cache
+def _writer(_pid: int) -> duckdb.DuckDBPyConnection:
+    """The database that writes files: to open one for each file would cost more than most files."""
     return connect()
 
 

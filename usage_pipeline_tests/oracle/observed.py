@@ -5,7 +5,10 @@ Put looking here; it uses DuckDB and delta-rs as a reader would, and none of the
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ def published(path: Path) -> View | None:
     """Every published table, rows as counters, marts as sums by key; None where nothing is published."""
     if not path.exists():
         return None
-    with duckdb.connect(str(path), read_only=True) as con:
+    with _opened(path) as con:
         found: View = {f"usage.{name}": _usage(con, name) for name in KEYS}
         found["meta.coverage"] = Counter(con.execute("select endpoint, date, rows from meta.coverage").fetchall())
         found["meta.sync_log"] = Counter(con.execute(_LOG).fetchall())
@@ -48,6 +51,24 @@ def published(path: Path) -> View | None:
             if len(found[name]) != len(rows):
                 found[name] = rows  # a repeated key: no dictionary is equal to this
     return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The file as it is now: to open a database for each look would cost half of it."""
+    with _looking().cursor() as con:
+        con.execute(f"attach '{path}' as seen (read_only)")
+        con.execute("use seen")
+        try:
+            yield con
+        finally:
+            con.execute("use memory")
+            con.execute("detach seen")
+
+
+@cache
+def _looking() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:")
 
 
 def _usage(con: duckdb.DuckDBPyConnection, name: str) -> Counter[Row]:
@@ -94,7 +115,7 @@ def in_lake(table: Path, name: str) -> Counter[Row]:
     if not paths:
         return Counter()
     chosen = ", ".join(columns)
-    with duckdb.connect(":memory:") as con:
+    with _looking().cursor() as con:
         rows = con.execute(
             f"select {chosen} from read_parquet($paths, union_by_name = true)", {"paths": paths}
         ).fetchall()
