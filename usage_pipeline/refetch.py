@@ -3,9 +3,10 @@
 Put here what a repair may ask the service for; what a file can still give is doctor.py's.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import UsagePipelineError
@@ -31,48 +32,59 @@ def refetch(
     client_factory: ClientFactory,
     clock: Callable[[], datetime] = utc_now,
 ) -> tuple[list[str], list[str]]:
-    """Read the windows again into raw and the lake; returns what came back, and what is lost.
+    """Read the windows again into raw and the lake, each day once; returns what came back, and what is lost.
 
     What comes is what the service says today: a day it has restated since is a restatement like any other.
     """
+    wanted = list(missing)
+    days: dict[tuple[str, str], set[date]] = defaultdict(set)
+    for one in wanted:
+        days[one.organization, one.endpoint].update(one.window.dates())
+    landed: set[tuple[str, str, date]] = set()
+    refused: dict[tuple[str, str, date], UsagePipelineError] = {}
+    for (organization, endpoint), gone in days.items():
+        for run in day_runs(sorted(gone)):
+            try:
+                came_days = _read_again(settings, organization, endpoint, run, client_factory, clock)
+            except UsagePipelineError as refusal:
+                refused.update(((organization, endpoint, day), refusal) for day in run.dates())
+            else:
+                landed.update((organization, endpoint, day) for day in came_days)
     came, lost = [], []
-    for one in missing:
-        try:
-            without = _read_again(settings, one, client_factory, clock)
-        except UsagePipelineError as refused:
-            lost.append(f"{one.told}; reading it again failed: {refused}")
-            continue
-        if without:
-            spans = ", ".join(map(str, without))
-            lost.append(f"{one.told}; the service no longer has {spans}")
-        else:
+    for one in wanted:
+        own = [(one.organization, one.endpoint, day) for day in one.window.dates()]
+        without = day_runs([day for *place, day in own if (*place, day) not in landed])
+        if not without:
             came.append(f"{one.endpoint} {one.window}: read again from the service")
+        elif refusals := [refused[day] for day in own if day in refused]:
+            lost.append(f"{one.told}; reading it again failed: {refusals[0]}")
+        else:
+            lost.append(f"{one.told}; the service no longer has {', '.join(map(str, without))}")
     return came, lost
 
 
 def _read_again(
-    settings: Settings, one: Missing, client_factory: ClientFactory, clock: Callable[[], datetime]
-) -> list[Window]:
-    """The days of the window that did not come.
+    settings: Settings,
+    organization: str,
+    endpoint: str,
+    window: Window,
+    client_factory: ClientFactory,
+    clock: Callable[[], datetime],
+) -> set[date]:
+    """The days of the window that came.
 
     Raises:
         UsagePipelineError: nothing came, and why.
     """
-    if one.organization != settings.organization:
-        return [one.window]  # the key is another organization's
+    if organization != settings.organization:
+        return set()  # the key is another organization's
     keep_demo_apart(settings)
     report = sync(
-        settings,
-        [ENDPOINTS[one.endpoint]],
-        one.window,
-        clock=clock,
-        client_factory=client_factory,
-        is_landed_always=True,
+        settings, [ENDPOINTS[endpoint]], window, clock=clock, client_factory=client_factory, is_landed_always=True
     )
     (done,) = report.endpoints
     if done.error is not None:
         raise done.error
     if report.refresh_error is not None:
         raise report.refresh_error
-    landed = {day["date"] for row in done.rows for day in row["days"]}
-    return day_runs(sorted(set(one.window.dates()) - landed))
+    return {day["date"] for row in done.rows for day in row["days"]}

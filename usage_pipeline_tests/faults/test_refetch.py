@@ -55,6 +55,14 @@ def test_what_raw_lost_is_read_again_from_the_service(service: StatedService, sy
     assert everything(synced) == before
 
 
+def test_a_day_that_several_files_lost_is_asked_for_once(service: StatedService, synced: Settings) -> None:
+    """Two lost files of one window are one read of it, and each is told."""
+    asked = len(service.requests)
+    done = doctor(synced, client_factory=service.client, clock=_clock(service))
+    assert len(service.requests) == asked + 1
+    assert len([one for one in done.repaired if "read again from the service" in one]) == 2
+
+
 def test_days_in_no_file_any_more_come_back(service: StatedService, synced: Settings) -> None:
     """With a table's data gone beside raw, one command brings the days back."""
     before = everything(synced)
