@@ -1,5 +1,8 @@
 """A service of one endpoint whose two days hold one value, so that a test can tell states of the warehouse apart."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from usage_pipeline.settings import Settings
@@ -26,3 +29,13 @@ class StatedService(Played):
         """Hold the value and sync it."""
         self.state(value)
         self.sync(settings, WINDOW, "vector_stores")
+
+
+@contextmanager
+def power_lost(settings: Settings) -> Iterator[None]:
+    """What the block writes into the lake never reached the disk; raw did."""
+    kept = settings.data_dir / "kept"
+    shutil.copytree(settings.lake_dir, kept)
+    yield
+    shutil.rmtree(settings.lake_dir)
+    kept.rename(settings.lake_dir)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from usage_pipeline import replay as replay_module
@@ -26,6 +27,7 @@ from usage_pipeline.status import endpoint_status
 from usage_pipeline.sync import choose_endpoints, sync
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
+from usage_pipeline_tests.faults.stated import power_lost
 from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import everything, open_world, rows
@@ -137,12 +139,9 @@ def test_a_raw_file_that_never_reached_the_lake_does_not_come_back(
 
 def test_after_a_power_loss_raw_knows_more_than_the_lake(service: Service, synced: Settings) -> None:
     """A landed read that is newer than all the lake knows is applied."""
-    kept = synced.data_dir / "kept"
-    shutil.copytree(synced.lake_dir, kept)
-    service.sync_state(synced, 3)
-    newest = everything(synced)
-    shutil.rmtree(synced.lake_dir)
-    kept.rename(synced.lake_dir)
+    with power_lost(synced):
+        service.sync_state(synced, 3)
+        newest = everything(synced)
     replay(synced)
     assert everything(synced) == newest
 
@@ -343,15 +342,19 @@ def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
 
 
 def test_replay_keeps_the_ledgers_it_rebuilds_small(synced: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long archive does not make the rebuilt ledgers a file per raw file: they are compacted on the way."""
-    monkeypatch.setattr(replay_module, "_COMPACT_EVERY", 2)
-    compacted: list[str] = []
-    real = LakeTable.compact
+    """A long archive does not make a file of the coverage log per raw file: many are written together."""
+    written: list[int] = []
+    real = LakeTable.append
 
-    def counting(table: LakeTable) -> None:
-        compacted.append(table.path.name)
-        real(table)
+    def counting(table: LakeTable, rows: pa.Table, note: object = None) -> None:
+        if table.path.name == "sync_log":
+            written.append(rows.num_rows)
+        real(table, rows, note)
 
-    monkeypatch.setattr(LakeTable, "compact", counting)
+    monkeypatch.setattr(LakeTable, "append", counting)
     replay(synced)
-    assert compacted.count("sync_log") >= len(list(landed_files(synced.raw_dir))) // 2
+    assert written == [len(list(landed_files(synced.raw_dir)))]
+    written.clear()
+    monkeypatch.setattr(replay_module, "_TIDY_EVERY", 2)
+    replay(synced)
+    assert set(written) == {2}

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,8 +12,7 @@ from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.refetch import Missing, refetch
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
-from usage_pipeline_tests.faults.stated import NOW, WINDOW, StatedService
-from usage_pipeline_tests.played import played_settings
+from usage_pipeline_tests.faults.stated import WINDOW, StatedService
 from usage_pipeline_tests.scripted import error, script
 from usage_pipeline_tests.world import everything
 
@@ -22,21 +20,12 @@ pytestmark = pytest.mark.marts("usage_daily")
 
 
 @pytest.fixture
-def service() -> StatedService:
-    """The service, holding nothing yet."""
-    return StatedService(NOW)
-
-
-@pytest.fixture
-def synced(service: StatedService, data_dir: Path) -> Settings:
-    """A first state and its restatement; then every raw file is lost."""
-    settings = played_settings(data_dir)
-    service.sync_state(settings, 1)
-    service.sync_state(settings, 2)
-    for path in landed_files(settings.raw_dir):
+def synced(service: StatedService, synced: Settings) -> Settings:
+    """The warehouse, of which every raw file is lost."""
+    for path in landed_files(synced.raw_dir):
         path.unlink()
     service.now += timedelta(minutes=1)
-    return settings
+    return synced
 
 
 def _clock(service: StatedService) -> Callable[[], datetime]:

@@ -29,7 +29,7 @@ from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import UNFINISHED, verify
 from usage_pipeline.warehouse import refresh
-from usage_pipeline_tests.faults.stated import NOW, WINDOW, StatedService
+from usage_pipeline_tests.faults.stated import WINDOW, StatedService, power_lost
 from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.world import everything, last_days, open_world
@@ -202,21 +202,6 @@ def test_two_files_exchanged_are_put_back(regular: Settings, n: int) -> None:
     assert one.read_bytes() == held
 
 
-@pytest.fixture
-def service() -> StatedService:
-    """The service, holding nothing yet."""
-    return StatedService(NOW)
-
-
-@pytest.fixture
-def synced(service: StatedService, data_dir: Path) -> Settings:
-    """A first state and its restatement."""
-    settings = played_settings(data_dir)
-    service.sync_state(settings, 1)
-    service.sync_state(settings, 2)
-    return settings
-
-
 def test_what_is_whole_is_found_whole_and_nothing_is_written(synced: Settings) -> None:
     """Over a right warehouse, days and marts compared too, verify finds nothing and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in synced.data_dir.rglob("*")}
@@ -300,12 +285,9 @@ def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: Stated
 
 def test_raw_that_never_reached_the_lake_is_brought_in(service: StatedService, synced: Settings) -> None:
     """After a loss of power raw knows a read the lake does not: it is named, and the doctor brings it in."""
-    kept = synced.data_dir / "kept"
-    shutil.copytree(synced.lake_dir, kept)
-    service.sync_state(synced, 3)
-    newest = everything(synced)
-    shutil.rmtree(synced.lake_dir)
-    kept.rename(synced.lake_dir)
+    with power_lost(synced):
+        service.sync_state(synced, 3)
+        newest = everything(synced)
     assert any(one.problem == "the lake does not have this read" for one in verify(synced).findings)
     assert doctor(synced).is_cured
     assert everything(synced) == newest
