@@ -3,8 +3,13 @@
 Put decisions by date here; reading is sync.py's.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Literal
 
+from usage_pipeline.api.page_query import page_limit
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.ledger import CoverageLog, day_states
@@ -14,6 +19,8 @@ from usage_pipeline.windows import Window, day_runs
 
 _SERVICE_BEGAN = date(2020, 6, 1)
 _DEEP_EVERY = timedelta(days=7)
+
+Reason = Literal["never read", "still settling", "last read while settling", "weekly deep re-read", "asked for"]
 
 
 def asked_window(since: date, until: date | None, now: datetime) -> Window:
@@ -30,8 +37,55 @@ def asked_window(since: date, until: date | None, now: datetime) -> Window:
     return Window.of_days(since, min(until or tomorrow, tomorrow))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRead:
+    """A window to read: the requests it takes at least, and how many of its days are read for which reason."""
+
+    endpoint: str
+    window: Window
+    requests: int
+    reasons: Mapping[Reason, int]
+
+
+def planned_reads(
+    settings: Settings, log: CoverageLog, endpoints: Iterable[Endpoint], window: Window | None, now: datetime
+) -> list[PlannedRead]:
+    """What a sync of the window (without one: of what is due) would ask for now; nothing is asked.
+
+    Requests are those of a service that refuses nothing: a dimension refused, or a retry, costs more.
+
+    Raises:
+        FixConfig: the start date is in the future.
+        LakeDamaged: the coverage log cannot be read.
+    """
+    found: list[PlannedRead] = []
+    for endpoint in endpoints:
+        width = endpoint.width_for(settings.bucket_width)
+        buckets = page_limit(endpoint, width).maximum
+        if window is not None:
+            reasons: dict[date, Reason] = dict.fromkeys(window.dates(), "asked for")
+        else:
+            reasons = due_reasons(settings, log, endpoint, now)
+        found += [
+            PlannedRead(
+                endpoint=endpoint.name,
+                window=run,
+                requests=sum(1 for _ in run.pages(width, buckets)),
+                reasons=Counter(reasons[day] for day in run.dates()),
+            )
+            for run in ([window] if window is not None else day_runs(list(reasons)))
+        ]
+    return found
+
+
 def due_days(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> list[date]:
-    """Days to read without being told: unknown ones, the lookback, those not yet checked at its age, the deep re-read.
+    """Days to read without being told."""
+    return list(due_reasons(settings, log, endpoint, now))
+
+
+def due_reasons(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> dict[date, Reason]:
+    """Days to read without being told, and why: unknown ones, the lookback, those not yet checked at its age, the deep
+    re-read.
 
     The third kind is what a host that was off left behind: a day last read while young may have changed since. The
     last finds what changes later than the lookback reaches, and so lengthens it.
@@ -46,13 +100,17 @@ def due_days(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: date
     known = day_states(log, settings.organization, endpoint.name, everything)
     deep = today - timedelta(days=DEEP_DAYS)
     is_deep_due = any(day >= deep and now - state.checked_at >= _DEEP_EVERY for day, state in known.items())
-    return [
-        day
-        for day in everything.dates()
-        if day not in known
-        or day >= (deep if is_deep_due else today - lookback)
-        or known[day].checked_at.date() < day + lookback
-    ]
+    found: dict[date, Reason] = {}
+    for day in everything.dates():
+        if day not in known:
+            found[day] = "never read"
+        elif day >= today - lookback:
+            found[day] = "still settling"
+        elif known[day].checked_at.date() < day + lookback:
+            found[day] = "last read while settling"
+        elif is_deep_due and day >= deep:
+            found[day] = "weekly deep re-read"
+    return found
 
 
 def due_windows(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> list[Window]:

@@ -32,6 +32,7 @@ from usage_pipeline.windows import WIDTH_SECONDS, Window, day_start, utc_moment,
 
 _GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
 _NOTABLE_SKEW_SECONDS = 120
+CONCURRENCY = 8  # requests under way at most
 
 
 class UsageClient:
@@ -57,7 +58,7 @@ class UsageClient:
         *,
         base_url: str,
         key: SecretStr,
-        concurrency: int = 8,
+        concurrency: int = CONCURRENCY,
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], datetime] = utc_now,

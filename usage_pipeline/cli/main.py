@@ -78,6 +78,27 @@ def sync(
 
 
 @app.command()
+def plan(
+    since: Annotated[str | None, typer.Option(metavar="D", help="First day, YYYY-MM-DD; default: what is due.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="D", help="Day to stop before; default: today included.")] = None,
+    endpoint: Endpoints = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a sync would read now: windows, requests, and why. Nothing is asked."""
+    from usage_pipeline.cli.plan import run_plan
+
+    run_plan(since=since, until=until, names=endpoint, as_json=as_json)
+
+
+@app.command()
+def gaps(as_json: Json = False) -> None:
+    """Show the days that are missing between known ones, and the command that reads them."""
+    from usage_pipeline.cli.plan import run_gaps
+
+    run_gaps(as_json=as_json)
+
+
+@app.command()
 def replay(
     may_forget: Annotated[
         bool, typer.Option("--may-forget", help="Go on where raw files are missing: their days are dropped.")

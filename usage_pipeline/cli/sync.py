@@ -12,7 +12,7 @@ from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, sync
 from usage_pipeline.warehouse import Refresh, refresh
-from usage_pipeline.windows import parse_day, utc_now
+from usage_pipeline.windows import Window, parse_day, utc_now
 
 _COUNTS = ("rows", "inserted", "updated", "deleted", "restated", "requests", "retries", "bytes")
 
@@ -21,9 +21,7 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     """Sync and report; returns the exit code (2 where every failure is one of configuration)."""
     settings = Settings.from_env()
     endpoints = choose_endpoints(names)
-    if until is not None and since is None:
-        raise FixConfig("--until needs --since: say from which day to read.")
-    window = asked_window(parse_day(since), parse_day(until) if until else None, utc_now()) if since else None
+    window = window_of(since, until)
     keep_demo_apart(settings)
     lists = choose_lists(names)
     with progress("syncing endpoints and names", len(endpoints) + len(lists), quiet=as_json) as bar:
@@ -36,6 +34,13 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     errors = [one.error for one in report.endpoints] + [one.error for one in report.names if not one.is_refused]
     errors.append(report.refresh_error)
     return max((error.exit_code for error in errors if error is not None), default=0)
+
+
+def window_of(since: str | None, until: str | None) -> Window | None:
+    """The window that `--since` and `--until` ask for; None where neither is given."""
+    if until is not None and since is None:
+        raise FixConfig("--until needs --since: say from which day to read.")
+    return asked_window(parse_day(since), parse_day(until) if until else None, utc_now()) if since else None
 
 
 def _print(report: SyncReport) -> None:

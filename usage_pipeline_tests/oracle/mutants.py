@@ -113,9 +113,9 @@ MUTANTS = (
     Mutant("a lake that lost rows is published", "warehouse.py", "        check_rows(snapshot)\n", ""),
     Mutant("the published file is removed before the new one is there", "lake/catalog.py",
            "    _remove(temporary)\n    try:", "    _remove(path)\n    try:"),
-    Mutant("the schedule forgets the lookback", "plan.py", "else today - lookback)",
-           "else today)"),
-    Mutant("the schedule does not catch up", "plan.py", " or known[day].checked_at.date() < day + lookback", ""),
+    Mutant("the schedule forgets the lookback", "plan.py", "elif day >= today - lookback:",
+           "elif day >= today:"),
+    Mutant("the schedule does not catch up", "plan.py", "known[day].checked_at.date() < day + lookback", "False"),
 )  # fmt: skip
 
 

@@ -213,6 +213,34 @@ def test_status_shows_gaps(world: World, tmp_path: Path) -> None:
     assert found["costs"]["watermark"] is None
 
 
+def test_plan_says_what_a_sync_would_read_and_asks_nothing(world: World, tmp_path: Path) -> None:
+    """Windows, page-aligned requests and reasons; a sync then reads exactly these windows."""
+    settings = world.settings(tmp_path / "data", USAGE_PIPELINE_START_DATE=str(utc_now().date() - timedelta(days=60)))
+    here = env(settings, USAGE_PIPELINE_START_DATE=str(settings.start_date), OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    planned = json.loads(run("plan", "--endpoint", "images", "--json", cwd=tmp_path, **here).stdout)
+    assert [(one["days"], one["requests"], one["why"]) for one in planned] == [(61, 2, {"never read": 61})]
+    asked = ("plan", "--since", "2026-08-01", "--until", "2026-08-03", "--endpoint", "costs")
+    done = run(*asked, cwd=tmp_path, **here)
+    assert "2026-08-01..2026-08-03" in done.stdout
+    assert "2 asked for" in done.stdout
+    assert "1 requests at least" in done.stderr
+
+
+def test_gaps_names_the_missing_days_and_the_command_that_reads_them(world: World, tmp_path: Path) -> None:
+    """Days between known ones are listed with a command; it leaves no gap."""
+    settings = world.settings(tmp_path / "data")
+    for window in (last_days(1), last_days(3, world.clock().date() - timedelta(days=4))):
+        world.sync(settings, window, ["images"])
+    (gap,) = json.loads(run("gaps", "--json", cwd=tmp_path, **env(settings)).stdout)
+    assert (gap["endpoint"], gap["missing"], gap["days"]) == ("images", "2026-11-17..2026-11-20", 3)
+    program, *command = gap["read them with"].split()
+    assert program == "usage-pipeline"
+    assert run(*command, cwd=tmp_path, **env(settings)).returncode == 0
+    done = run("gaps", cwd=tmp_path, **env(settings))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no day is missing" in done.stderr
+
+
 def test_sql_answers_as_table_json_and_csv(synced: Settings, tmp_path: Path) -> None:
     """The three forms hold the same exact values; decimals carry no idle zeros."""
     query = "select 1.50::decimal(38,20) as amount, 'a,b' as name, null as nothing, date '2026-11-03' as day"
