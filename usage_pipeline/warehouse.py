@@ -23,6 +23,7 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs
+from usage_pipeline.marts.macros import published_macros
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
@@ -68,6 +69,7 @@ def refresh(settings: Settings) -> Refresh:
         publish(
             settings.warehouse_path,
             shown,
+            published_macros(),
             lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
         )
         sweep(settings.data_dir, _seals(lake))

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.explain import explain, parse_window, sentences
 from usage_pipeline.lake.engine import sql_type
+from usage_pipeline.lake.meta_columns import COVERAGE_COLUMNS
 from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.schemas import PART, RESTATEMENTS, SYNC_LOG, columns
-from usage_pipeline.lake.snapshot import COVERAGE_COLUMNS
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.settings import Settings

@@ -17,6 +17,7 @@ from usage_pipeline.errors import LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import literal, session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover
+from usage_pipeline.lake.meta_columns import COVERAGE_COLUMNS, RESTATEMENT_COLUMNS, SYNC_LOG_COLUMNS
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
 
@@ -49,18 +50,6 @@ select * from (
     where c.endpoint in ({endpoints})
 )
 """
-COVERAGE_COLUMNS = {
-    "organization": "Label of the organization.",
-    "endpoint": "Endpoint read.",
-    "date": "UTC day that is known; a day that is absent here was never read.",
-    "bucket_width": "Bucket width the day is held at.",
-    "rows": "Rows of the day; 0 is a day known to be empty.",
-    "content_hash": "SHA-256 of the day's rows.",
-    "changed_at": "When the read began that brought this content, UTC.",
-    "versions": "How many different contents the day has had.",
-    "checked_at": "When the last read of the day began, UTC.",
-    "is_settled": "Whether it was read after as many days as closed buckets were seen to change; else provisional.",
-}
 # Lookbacks are days that a sync reads again; a day read at their age or later has had its time to change.
 _PUBLISHED_COVERAGE = """
 select * exclude (lookback), checked_at >= date + to_days(coalesce(lookback, {default}) + 1) as is_settled
@@ -142,13 +131,22 @@ class Snapshot:
         """What the published file shows of usage and meta; lookbacks in days by organization and endpoint."""
         shown = [_usage_relation(name, pinned.scan(leave_out=[PART])) for name, pinned in self.usage.items()]
         log = self.log_sql()
-        shown.append(Relation(schema="meta", name="sync_log", sql=log, comment="One row per window read and accepted."))
+        shown.append(
+            Relation(
+                schema="meta",
+                name="sync_log",
+                sql=log,
+                comment="One row per window read and accepted.",
+                column_comments=SYNC_LOG_COLUMNS,
+            )
+        )
         shown.append(
             Relation(
                 schema="meta",
                 name="restatements",
                 sql=_RESTATEMENTS.format(scan=self.restatements.scan(), log=log),
                 comment="Rows that changed in days read before; was_provisional: their bucket was still open.",
+                column_comments=RESTATEMENT_COLUMNS,
             )
         )
         shown.append(

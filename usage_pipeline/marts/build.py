@@ -22,6 +22,7 @@ from usage_pipeline.lake.engine import identifier, literal, scan_sql, session, w
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.derived import SHARED_VIEWS, derived_relations
 from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, note_of, remember, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
@@ -226,7 +227,13 @@ def _empty_relations() -> list[Relation]:
 def mart_relations(lake: Lake) -> list[Relation]:
     """The marts as readers see them."""
     return [
-        Relation(schema="marts", name=name, sql=pin_mart(lake, name).scan(leave_out=[PART]), comment=mart.description)
+        Relation(
+            schema="marts",
+            name=name,
+            sql=pin_mart(lake, name).scan(leave_out=[PART]),
+            comment=mart.description,
+            column_comments=column_texts(one for one in mart_schema(name).names if one != PART),
+        )
         for name, mart in load_marts().items()
     ]
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.engine import identifier, sql_type
 from usage_pipeline.lake.schemas import MONEY, TIME
 from usage_pipeline.lake.snapshot import Relation
-from usage_pipeline.marts.derived_names import name_relations
+from usage_pipeline.marts.derived_names import names_relation
 from usage_pipeline.marts.focus_columns import (
     COLUMNS,
     EXTRA_COLUMNS,
@@ -20,6 +21,7 @@ from usage_pipeline.marts.focus_columns import (
     Version,
     columns_of,
 )
+from usage_pipeline.name_lists import NAME_LISTS, NameList
 
 BLANK_VIEW = "derived.focus_blank"
 
@@ -44,11 +46,13 @@ def focus_view_name(version: Version) -> str:
 
 def view_relations() -> list[Relation]:
     """The views the published file has beside its tables; they read them, so they come after them."""
-    return [*(_focus_view(version) for version in VERSIONS), *map(_names_view, name_relations())]
+    return [*(_focus_view(version) for version in VERSIONS), *map(_names_view, NAME_LISTS.values())]
 
 
-def _names_view(names: Relation) -> Relation:
+def _names_view(names: NameList) -> Relation:
     """`dims.project_names` and its like: readers join the name of the day as the marts do."""
+    shown = {"organization", "project_id", *names.columns}
+    of_list = {column: text for column, _, text in DIMS[names.name].columns if column in shown}
     comments = {
         "id": "The id usage and costs carry.",
         "name": "Its name on the days from from_date to before until_date.",
@@ -56,7 +60,7 @@ def _names_view(names: Relation) -> Relation:
         "from_date": "First UTC day on which the name counts.",
         "until_date": "First UTC day on which it no longer counts.",
     }
-    return replace(names, schema="dims", column_comments=comments)
+    return replace(names_relation(names), schema="dims", column_comments=of_list | comments)
 
 
 def _focus_view(version: Version) -> Relation:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from usage_pipeline.lake.schemas import PART
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import build_marts, mart_schema
+from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.registry import load_marts
@@ -22,6 +24,13 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 DAY = 86400
 FIRST = 1793577600  # 2026-11-02
 MARTS = ["cost_daily", "cost_daily_by_project", "usage_daily", "usage_daily_by_model"]
+
+
+def test_every_column_of_every_mart_is_described() -> None:
+    """A mart that gets a column gets its words too."""
+    for name in load_marts():
+        names = [one for one in mart_schema(name).names if one != PART]
+        assert list(column_texts(names)) == names, name
 
 
 def test_the_marts_are_the_files() -> None:

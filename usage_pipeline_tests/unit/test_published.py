@@ -15,10 +15,12 @@ from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.engine import OFFLINE, connect
 from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
 from usage_pipeline.lake.schemas import columns
+from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
-from usage_pipeline_tests.world import World, last_days, open_world, rows
+from usage_pipeline_tests.world import TODAY, World, last_days, open_world, rows
 
 pytestmark = pytest.mark.marts("cost_daily_by_project")
 
@@ -62,6 +64,26 @@ def test_tables_and_columns_carry_comments(data_dir: Path) -> None:
     assert rows(settings, "select comment from duckdb_views() where view_name = 'cost_daily'")[0][0].startswith(
         "Billed cost"
     )
+
+
+@pytest.mark.marts("focus", "cost_by_key", "cost_by_user")
+def test_every_column_says_what_it_means_and_common_questions_have_a_name(
+    settings: Settings, still_world: World
+) -> None:
+    """No published column lacks its comment; `cost_between` adds up to the bill, `top_spenders` to what users cost."""
+    still_world.sync(settings, last_days(3), lists=[NAME_LISTS["projects"], NAME_LISTS["users"]])
+    silent = "select table_name, column_name from duckdb_columns() where comment is null and schema_name in $schemas"
+    assert rows(settings, silent, {"schemas": ["usage", "meta", "marts", "dims"]}) == []
+    between = "select sum(amount) from cost_between($first, $end)"
+    days = {"first": str(TODAY - timedelta(days=2)), "end": str(TODAY)}
+    billed = "select sum(amount) from marts.cost_daily where date >= $first::date and date < $end::date"
+    assert rows(settings, between, days) == rows(settings, billed, days)
+    spenders = rows(settings, "select user_id, user_name, amount from top_spenders(2)")
+    by_user = "select user_id, sum(amount) as amount from marts.cost_by_user where user_id is not null group by all"
+    assert [(user, amount) for user, _, amount in spenders] == rows(
+        settings, f"{by_user} order by amount desc, user_id limit 2"
+    )
+    assert all(name for _, name, _ in spenders)
 
 
 def test_plain_duckdb_in_another_process_opens_it_from_any_folder(
