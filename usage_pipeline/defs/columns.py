@@ -10,6 +10,7 @@ from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.lake.engine import sql_type
 from usage_pipeline.lake.schemas import PART, columns
 from usage_pipeline.marts.build import mart_schema
+from usage_pipeline.marts.column_texts import column_texts
 
 
 def usage_columns(endpoint: Endpoint) -> dg.TableSchema:
@@ -18,11 +19,13 @@ def usage_columns(endpoint: Endpoint) -> dg.TableSchema:
 
 
 def mart_columns(name: str) -> dg.TableSchema:
-    """A mart's columns, as its query gives them."""
+    """A mart's columns, as its query gives them, with their descriptions."""
+    schema = mart_schema(name)
+    texts = column_texts(schema.names)
     return dg.TableSchema(
-        columns=[_column(field.name, field.type) for field in mart_schema(name) if field.name != PART]
+        columns=[_column(field.name, field.type, texts[field.name]) for field in schema if field.name != PART]
     )
 
 
-def _column(name: str, kind: pa.DataType, description: str | None = None) -> dg.TableColumn:
+def _column(name: str, kind: pa.DataType, description: str) -> dg.TableColumn:
     return dg.TableColumn(name=name, type=sql_type(kind), description=description)

@@ -76,7 +76,7 @@ def test_every_column_says_what_it_means_and_common_questions_have_a_name(
     assert rows(settings, silent, {"schemas": ["usage", "meta", "marts", "dims"]}) == []
     between = "select sum(amount) from cost_between($first, $end)"
     days = {"first": str(TODAY - timedelta(days=2)), "end": str(TODAY)}
-    billed = "select sum(amount) from marts.cost_daily where date >= $first::date and date < $end::date"
+    billed = "select sum(amount) from usage.costs where date >= $first::date and date < $end::date"
     assert rows(settings, between, days) == rows(settings, billed, days)
     spenders = rows(settings, "select user_id, user_name, amount from top_spenders(2)")
     by_user = "select user_id, sum(amount) as amount from marts.cost_by_user where user_id is not null group by all"
