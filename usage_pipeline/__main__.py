@@ -1,5 +1,5 @@
 """`python -m usage_pipeline` is `usage-pipeline`."""
 
-from usage_pipeline.cli.main import run
+from usage_pipeline.cli.process import run
 
 run()

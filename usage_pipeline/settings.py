@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
 
     @classmethod
-    def from_env(cls, env_file: Path | None = Path(".env")) -> Self:
-        """Read and check the settings.
+    def from_env(cls, env_file: Path | None = Path(".env"), **given: Any) -> Self:
+        """Read and check the settings; those `given` by name win over environment and file.
 
         Raises:
             FixConfig: a value is wrong or a USAGE_PIPELINE_ variable is not one of ours; the key is never quoted.
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
             unknown = sorted(n for n in named if n.startswith(_PREFIX) and n not in known)
             if unknown:
                 raise FixConfig(f"unknown setting {unknown[0]}: the settings are {', '.join(sorted(known))}.")
-            return cls(_env_file=env_file)
+            return cls(_env_file=env_file, **given)
         except ValidationError as wrong:
             first = wrong.errors(include_input=False, include_url=False)[0]
             said = first["msg"].removeprefix("Value error, ")

@@ -1,32 +1,19 @@
-"""The `usage-pipeline` command: what can be asked for, and how errors leave the process.
+"""The `usage-pipeline` command: what can be asked for.
 
 Put commands' options and help here; each command's work is in its own module, imported only when it runs, so that
-`--help` stays quick.
+`--help` stays quick. How errors leave the process is process.py's.
 """
 
-import io
-import logging
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from usage_pipeline.errors import UsagePipelineError
-
 app = typer.Typer(
-    help="Brings OpenAI usage and costs into a DuckDB warehouse, exactly and for good.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_INTERRUPTED = 130
-_GRACE_SECONDS = 8
-_INTERRUPTED_MESSAGE = "interrupted; what was not committed is unchanged."
 
 export = typer.Typer(help="Write what the warehouse holds to files other tools read.", no_args_is_help=True)
 app.add_typer(export, name="export")
@@ -35,6 +22,32 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Endpoints = Annotated[
     list[str] | None, typer.Option("--endpoint", metavar="N", help="Only this endpoint; may be repeated.")
 ]
+
+
+def _version(is_asked: bool) -> None:
+    """Print the versions and end, where that was asked for."""
+    if is_asked:
+        from usage_pipeline.cli.about import version_lines
+
+        typer.echo("\n".join(version_lines()))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    """Brings OpenAI usage and costs into a DuckDB warehouse, exactly and for good."""
+
+
+@app.command("bug-report")
+def bug_report() -> None:
+    """Print versions, settings without secrets and the state of the data folder, to paste into an issue."""
+    from usage_pipeline.cli.about import run_bug_report
+
+    run_bug_report()
 
 
 @app.command()
@@ -46,6 +59,17 @@ def demo(
     from usage_pipeline.cli.demo import run_demo
 
     raise typer.Exit(run_demo(days=days, seed=seed))
+
+
+@app.command()
+def init(
+    replace: Annotated[bool, typer.Option("--replace", help="Put the key in place of one that .env has.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set up: ask for the admin key (hidden), try it, write .env for you alone, find the first day with cost."""
+    from usage_pipeline.cli.init import run_init
+
+    run_init(is_replacing=replace, as_json=as_json)
 
 
 @app.command()
@@ -218,82 +242,3 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
     from usage_pipeline.settings import Settings
 
     raise typer.Exit(serve_ui(Settings.from_env(), port=port))
-
-
-def run() -> None:
-    """The console script: one line for every error made on purpose, its exit code, no traceback.
-
-    Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 a check failed, 130 interrupted (Ctrl-C, SIGTERM).
-    """
-    os.umask(0o077)  # what is written tells what a company spends
-    _set_up_streams()
-    signal.signal(signal.SIGTERM, _end_soon)
-    try:
-        app()
-    except UsagePipelineError as error:
-        _complain(str(error))
-        sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit code, without a word
-            _complain(_INTERRUPTED_MESSAGE)
-        raise
-    except BrokenPipeError:
-        # The reader (head, less) has gone: no error of ours. Keep Python's shutdown from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as refused:
-        _complain(f"{refused.filename or 'a file'}: {refused.strerror or refused}; mend that and run again.")
-        sys.exit(1)
-    except Exception as bug:
-        _tell_bug(bug)
-        sys.exit(1)
-
-
-def _end_soon(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM is Ctrl-C with an end: a step that takes too long, perhaps for a lock, is left as a kill leaves it."""
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        _complain(_INTERRUPTED_MESSAGE)
-        os._exit(_INTERRUPTED)
-
-    signal.signal(signal.SIGALRM, leave)
-    signal.alarm(_GRACE_SECONDS)
-    signal.raise_signal(signal.SIGINT)
-
-
-def _set_up_streams() -> None:
-    """UTF-8 out whatever the locale: names are of any script; quiet logs, for the commands say what matters."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Harmless("%(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-class _Harmless(logging.Formatter):
-    """Log lines in which nothing steers a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(_shown, super().format(record).split("\n")))
-
-
-def _shown(line: str) -> str:
-    """What of a line would steer a terminal is shown, not obeyed: lines may quote what the service said."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-
-
-def _complain(message: str) -> None:
-    sys.stderr.write(f"usage-pipeline: {_shown(' '.join(message.split()))}\n")
-
-
-def _tell_bug(bug: Exception) -> None:
-    """All of a failure nobody foresaw, but for the key and the webhook's address."""
-    from usage_pipeline.redaction import told
-    from usage_pipeline.settings import Settings
-
-    try:
-        secrets = Settings.from_env().secrets
-    except UsagePipelineError:
-        secrets = []
-    sys.stderr.write("\n".join(map(_shown, told(bug, secrets).split("\n"))))

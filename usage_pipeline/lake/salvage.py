@@ -50,7 +50,7 @@ def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
 
 
 def _noted(note: Any) -> list[dict[str, Any]]:
-    """The rows a note carries: those of a run, or the one that versions before 0.4 wrote at a time."""
+    """The rows a note carries: those of a run, or one alone, as earlier versions wrote them."""
     return [row for row in (note if isinstance(note, list) else [note]) if isinstance(row, dict)]
 
 

@@ -17,7 +17,7 @@ _IMPORTED = (
     "usage_pipeline.replay",
     "usage_pipeline.sync",
     "usage_pipeline.verify",
-    "usage_pipeline.cli.main",
+    "usage_pipeline.cli.process",
     "usage_pipeline.api.server",
     "usage_pipeline.simulator.organization",
 )

@@ -15,7 +15,7 @@ STOREYS = (
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
     ("sync", "replay", "check", "exports"),
-    ("refetch", "totals"), ("repairs",), ("doctor",),
+    ("refetch", "totals", "first_look"), ("repairs",), ("doctor",),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}

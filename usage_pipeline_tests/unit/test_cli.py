@@ -69,15 +69,50 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     """`--help` lists the commands, and needs no settings, no lake and no Dagster."""
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for command in ("demo", "simulate", "sync", "replay", "publish", "sql", "explain", "check", "status", "ui"):
+    for command in (
+        "demo",
+        "simulate",
+        "sync",
+        "replay",
+        "publish",
+        "sql",
+        "explain",
+        "check",
+        "status",
+        "ui",
+        "plan",
+        "init",
+    ):
         assert re.search(rf"\b{command}\b", result.stdout), command
+
+
+def test_version_names_what_matters(tmp_path: Path) -> None:
+    """`--version` has our version and those of the engines."""
+    result = run("--version", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage-pipeline 0.")
+    assert all(re.search(rf"{name} \d+\.", result.stdout) for name in ("dagster", "duckdb", "deltalake", "Python"))
+
+
+def test_a_bug_report_holds_no_secret(synced: Settings, tmp_path: Path) -> None:
+    """Versions, settings and counts are in it; neither key nor webhook, nor a wrong setting's value."""
+    webhook = "https://hooks.example/T0/canary"
+    here = env(synced, OPENAI_ADMIN_KEY="sk-admin-canary", USAGE_PIPELINE_WEBHOOK_URL=webhook)
+    result = run("bug-report", cwd=tmp_path, **here)
+    report = json.loads(result.stdout)
+    assert (report["settings"]["admin_key"], report["settings"]["webhook_url"]) == ("set", "set")
+    assert report["data"]["endpoints"] == len(ENDPOINTS)
+    assert "canary" not in result.stdout + result.stderr
+    wrong = run("bug-report", cwd=tmp_path, **{**here, "OPENAI_ADMIN_KEY": "sk-admin canary"})
+    assert "canary" not in wrong.stdout + wrong.stderr
+    assert "OPENAI_ADMIN_KEY" in json.loads(wrong.stdout)["settings"]
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     """`--help` imports neither dagster nor duckdb, pyarrow, httpx or pydantic: that is what keeps it quick."""
     probe = (
         "import sys; sys.argv = ['usage-pipeline', '--help']\n"
-        "from usage_pipeline.cli.main import run\n"
+        "from usage_pipeline.cli.process import run\n"
         "try:\n run()\nexcept SystemExit: pass\n"
         "heavy = {'dagster', 'duckdb', 'pyarrow', 'httpx', 'pydantic', 'deltalake', 'starlette'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"

@@ -54,7 +54,7 @@ def test_every_query_runs_and_answers(query: str, warehouse: Settings) -> None:
 
 def test_every_command_is_described_and_exists() -> None:
     """The command table has exactly the commands there are."""
-    described = set(re.findall(r"^\| `usage-pipeline (\w+)", TEXT, re.MULTILINE))
+    described = set(re.findall(r"^\| `usage-pipeline ([\w-]+)", TEXT, re.MULTILINE))
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert described == commands | {str(group.name) for group in app.registered_groups}
 
