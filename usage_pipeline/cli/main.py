@@ -146,7 +146,9 @@ def publish(as_json: Json = False) -> None:
 # A query may begin with a comment, `-- like this`: that is no option.
 @app.command(context_settings={"ignore_unknown_options": True})
 def sql(
-    query: Annotated[str, typer.Argument(help="A DuckDB query, or - to read it from standard input.")],
+    query: Annotated[
+        str | None, typer.Argument(help="A DuckDB query, or - to read it from standard input; without one, a prompt.")
+    ] = None,
     as_json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV on stdout.")] = False,
 ) -> None:

@@ -12,12 +12,17 @@ from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings
 
 
-def run_sql(query: str, *, as_json: bool, as_csv: bool) -> None:
-    """Answer a query from the published file as a table, JSON or CSV."""
+def run_sql(query: str | None, *, as_json: bool, as_csv: bool) -> None:
+    """Answer a query from the published file as a table, JSON or CSV; without one, ask for them at a prompt."""
     if as_json and as_csv:
         raise FixConfig("--json and --csv exclude each other: choose one.")
     settings = Settings.from_env()
-    query = sys.stdin.read() if query == "-" else query
+    if query is None and sys.stdin.isatty():
+        from usage_pipeline.cli.prompt import run_prompt
+
+        run_prompt(settings)
+        return
+    query = sys.stdin.read() if query in (None, "-") else query
     with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
         if as_json:
             print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
