@@ -1,6 +1,7 @@
-"""Taking secrets out of text that others wrote: an echoing service's answer, the traceback of a bug.
+"""Making text that others wrote fit to be shown: an echoing service's answer, the traceback of a bug, a name.
 
-Put the forms a secret may take in text here; our own messages never hold one in the first place.
+Put the forms a secret may take in text here (our own messages never hold one in the first place), and what becomes of
+characters that would steer whatever shows them.
 """
 
 import json
@@ -25,6 +26,11 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for form in (form for secret in secrets for form in forms_of(secret)):
         text = text.replace(form, "(key)")
     return text
+
+
+def escaped(text: str) -> str:
+    """The text as people see it: what does not print, and could steer a terminal or turn a line, as its escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def told(bug: BaseException, secrets: Iterable[str]) -> str:

@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from usage_pipeline.redaction import escaped
+
 
 def out() -> Console:
     """The console of answers; when not a terminal it is wide, so that nothing is cut."""
@@ -41,7 +43,7 @@ def text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple | dict):
         value = json.dumps(plain(value), ensure_ascii=False)
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+    return escaped(str(value))
 
 
 def decimal_text(value: Decimal) -> str:

@@ -28,6 +28,7 @@ from usage_pipeline.cli.check import run_check
 from usage_pipeline.cli.console import print_table, text
 from usage_pipeline.cli.explain import run_explain
 from usage_pipeline.cli.sql import run_sql
+from usage_pipeline.cli.streams import Harmless, complain
 from usage_pipeline.cli.sync import _complain
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import CheckFailed, FixConfig, SourceChanged
@@ -307,10 +308,10 @@ def test_f19_warnings_and_errors_are_one_harmless_line_each(
     assert "unknown field" in said
     assert harmless(said)
     assert all(line.startswith("warning: ") for line in said.splitlines())
-    main._complain("a\nb \x1b[2J \u202e")
+    complain("a\nb \x1b[2J \u202e")
     assert capsys.readouterr().err == "usage-pipeline: a b \\x1b[2J \\u202e\n"
     record = logging.LogRecord("x", logging.ERROR, "", 0, "%s failed\n%s", ("\x1b[2J", "line \x9b"), None)
-    assert main._Harmless("%(levelname)s %(message)s").format(record) == "ERROR \\x1b[2J failed\nline \\x9b"
+    assert Harmless("%(levelname)s %(message)s").format(record) == "ERROR \\x1b[2J failed\nline \\x9b"
 
 
 def test_a_query_that_fails_on_data_quotes_it_harmlessly(
