@@ -4,10 +4,8 @@ Put choosing rows, rendering and writing of export files here; what the columns 
 """
 
 import csv
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.errors import FixConfig, LakeUnwritable
-from usage_pipeline.lake.disk import sync_to_disk
+from usage_pipeline.errors import FixConfig
+from usage_pipeline.lake.disk import replacing
 from usage_pipeline.lake.engine import identifier, literal
 from usage_pipeline.lake.query import ask, ask_batches
 from usage_pipeline.marts.focus_columns import EXTRA_COLUMNS, VERSIONS, Version, columns_of
@@ -72,7 +70,7 @@ def export_focus(
     path = output or settings.data_dir / EXPORTS / f"focus-{chosen}-{month}.{file_format}"
     if output is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         rows = _WRITERS[file_format](settings, chosen, window, temporary)
     return Export(path=path, rows=rows, missing=missing)
 
@@ -193,19 +191,3 @@ def _write_parquet(settings: Settings, version: Version, window: Window, path: P
 
 
 _WRITERS: dict[str, Callable[[Settings, Version, Window, Path], int]] = {"parquet": _write_parquet, "csv": _write_csv}
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside the wanted one that takes its place at once when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        sync_to_disk(temporary)
-        temporary.replace(path)
-    except OSError as refused:
-        raise LakeUnwritable(
-            f"{path} cannot be written ({refused.strerror}): choose another --output or mend the folder."
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)

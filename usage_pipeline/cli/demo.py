@@ -27,7 +27,7 @@ QUERIES = (
     "select line_item, sum(amount) as usd from marts.cost_daily group by line_item order by usd desc limit 5",
 )
 _COST_DAYS = 3
-_OTHER_STEPS = 2  # the check of costs against usage, and publishing
+_OTHER_STEPS = 3  # the check of costs against usage, publishing, and the report
 
 _ROWS = """
 select endpoint, min(date) as first_day, max(date) as last_day, sum(rows)::bigint as rows
@@ -122,6 +122,9 @@ Three queries to try (with uv: put `uv run` in front):
 Why the last days cost more or less than those before, and what should be looked at:
   usage-pipeline explain --from {begin}..{middle} --to {middle}..{end} --by model
   usage-pipeline check
+
+The same as one page with charts (written by the run just now; --open shows it):
+  usage-pipeline report --open
 
 See the run, backfill days, turn on the schedule:
   usage-pipeline ui

@@ -175,6 +175,25 @@ def explain(
 
 
 @app.command()
+def report(
+    month: Annotated[str | None, typer.Option(metavar="M", help="A month, 2026-10; default: the last 30 days.")] = None,
+    last: Annotated[int | None, typer.Option(metavar="N", help="The last N closed days.")] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="Which currency; default: the one most days are billed in.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write; default: in the data folder's exports.")
+    ] = None,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML file of what was spent, why, and how far the figures can be trusted."""
+    from usage_pipeline.cli.report import run_report
+
+    run_report(month=month, last=last, currency=currency, output=output, is_opened=is_opened, as_json=as_json)
+
+
+@app.command()
 def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
     against_service: Annotated[

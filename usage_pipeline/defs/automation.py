@@ -36,7 +36,7 @@ def automation(read_settings: Callable[[], Settings], clock: Callable[[], dateti
     sync_usage = dg.define_asset_job(
         SYNC_JOB,
         selection=dg.AssetSelection.all(),
-        description="Read every endpoint's days, bring the marts up to date, publish the warehouse.",
+        description="Read every endpoint's days, bring the marts up to date, publish the warehouse, write the report.",
     )
 
     @dg.schedule(

@@ -18,6 +18,7 @@ from usage_pipeline.defs.dim_assets import dim_assets
 from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
 from usage_pipeline.defs.mart_checks import mart_checks
 from usage_pipeline.defs.partitions import daily_partitions
+from usage_pipeline.defs.report_asset import report_assets
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
 from usage_pipeline.defs.usage_assets import usage_assets
 from usage_pipeline.settings import Settings
@@ -56,6 +57,7 @@ def build_defs(
             *dim_assets(partitions, client_factory),
             *mart_assets(partitions),
             warehouse_asset(partitions),
+            *report_assets(partitions),
         ]
     defs = dg.Definitions(
         assets=assets,

@@ -4,7 +4,7 @@ Put opening and querying of the published file here; printing answers belongs to
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,18 @@ def ask(path: Path, lake_root: Path, sql: str, parameters: dict[str, Any] | None
         if answer is None or answer.description is None:
             raise FixConfig("the query is empty: write a statement, for example `from marts.cost_daily limit 5`.")
         yield Answer(_distinct([column[0] for column in answer.description]), _rows(answer))
+
+
+@contextmanager
+def asking(path: Path, lake_root: Path) -> Iterator[Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]]:
+    """Several questions to one version of the published file: what is renamed into its place meanwhile is not seen.
+
+    Raises:
+        FixConfig: as `ask`.
+        LakeDamaged: as `ask`.
+    """
+    with _said_plainly(), _open(path, lake_root) as con:
+        yield lambda sql, parameters: con.execute(sql, parameters).fetchall()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ USAGE = {dg.AssetKey(["usage", name]) for name in ENDPOINTS}
 MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
 DIMS = {dg.AssetKey(["dims", name]) for name in LISTS}
 WAREHOUSE = dg.AssetKey("warehouse")
+REPORT = dg.AssetKey("report")
 
 
 @pytest.fixture
@@ -28,12 +29,12 @@ def defs(settings: Settings) -> dg.Definitions:
 
 
 def test_every_row_and_every_mart_is_an_asset(defs: dg.Definitions) -> None:
-    """The assets are the endpoints, the lists of names, the marts and the published file, nothing else."""
-    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {WAREHOUSE}
+    """The assets are the endpoints, the lists of names, the marts, the published file and the report."""
+    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {WAREHOUSE, REPORT}
 
 
 def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
-    """A mart's upstream assets are the tables its SQL reads, and the warehouse comes after all marts."""
+    """A mart's upstream assets are the tables its SQL reads; the warehouse comes after the marts, then the report."""
     graph = defs.resolve_asset_graph()
     for name, mart in load_marts().items():
         expected = {dg.AssetKey(["usage", one]) for one in mart.endpoints}
@@ -41,6 +42,7 @@ def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
         expected |= {dg.AssetKey(["dims", one]) for one in mart.lists}
         assert graph.get(dg.AssetKey(["marts", name])).parent_keys == expected
     assert graph.get(WAREHOUSE).parent_keys == MARTS
+    assert graph.get(REPORT).parent_keys == {WAREHOUSE}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=lambda row: row.name)

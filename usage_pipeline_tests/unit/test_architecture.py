@@ -15,7 +15,7 @@ STOREYS = (
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
     ("sync", "replay", "check", "exports"),
-    ("refetch", "totals", "first_look"), ("repairs",), ("doctor",),
+    ("refetch", "totals", "first_look", "report"), ("repairs",), ("doctor",),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}
@@ -33,6 +33,9 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic_settings": {"settings"},
+    "altair": {"report"},
+    "vl_convert": {"report"},
+    "jinja2": {"report"},
 }
 
 

@@ -1,0 +1,29 @@
+"""The `report` command."""
+
+import sys
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+
+from usage_pipeline.cli.console import err, print_json, text
+from usage_pipeline.guard import resident
+from usage_pipeline.report.write import write_report
+from usage_pipeline.settings import Settings
+from usage_pipeline.windows import utc_now
+
+
+def run_report(
+    *, month: str | None, last: int | None, currency: str | None, output: Path | None, is_opened: bool, as_json: bool
+) -> None:
+    """Write the report, say where, and open it where that is asked for."""
+    settings = resident(Settings.from_env())
+    code = None if currency is None else currency.lower()
+    done = write_report(settings, now=utc_now(), month=month, last=last, currency=code, output=output)
+    if as_json:
+        print_json({**asdict(done), "path": str(done.path)})
+    else:
+        for one in done.figures:
+            err().print(text(f"{one.label}: {one.value}{f', {one.pill}' if one.pill else ''}"), markup=False)
+        sys.stdout.write(f"{done.path}\n")
+    if is_opened and not webbrowser.open(done.path.resolve().as_uri()):
+        err().print("no browser could be opened: open the file yourself.", markup=False)
