@@ -8,18 +8,19 @@ the page, which has them for light, dark and print. Days are UTC whatever the re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import altair as alt
 
+from usage_pipeline.report.quality import State
 from usage_pipeline.report.stacks import MOST_SERIES, OTHER, Stack
 
 HIDDEN = "hidden"  # the parameter that holds the ids of series not shown
 _ROW = 18
 _FONT = "system-ui, sans-serif"  # measured to leave room for labels, so it must be the page's own
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+_SPACED_DAYS = 100  # bars of more would be thinner than the space between them
 HEAT_STEPS = 6
-DAY_STATES = ("settled", "provisional", "restated", "empty", "missing")
 
 Spec = dict[str, Any]
 
@@ -43,7 +44,7 @@ def daily_stack(cut: Stack, palette: str, marked: Sequence[date], labels: str) -
     hidden = alt.param(name=HIDDEN, value=[])
     bars = (
         alt.Chart(_data(data))
-        .mark_bar()
+        .mark_bar(binSpacing=1 if len(cut.days) <= _SPACED_DAYS else 0)
         .encode(
             x=_day_axis(list(cut.days)),
             y=alt.Y("shown:Q", stack="zero", title=None, axis=_money_axis(labels)),
@@ -125,10 +126,10 @@ def heat_map(cells: Sequence[tuple[int, int, int, float]]) -> Spec:
     return _spec(drawn, height=7 * 24)
 
 
-def coverage(cells: Sequence[tuple[str, date, str]], names: Sequence[str]) -> Spec:
+def coverage(cells: Sequence[tuple[str, date, State]], names: Sequence[str]) -> Spec:
     """A cell for each endpoint and day: what is known of it."""
     data = [{"e": endpoint, "d": day.isoformat(), "s": state} for endpoint, day, state in cells]
-    colours = alt.Scale(domain=list(DAY_STATES), range=[f"var(--day-{state})" for state in DAY_STATES])
+    colours = alt.Scale(domain=list(get_args(State)), range=[f"var(--day-{state})" for state in get_args(State)])
     drawn = (
         alt.Chart(_data(data))
         .mark_rect(stroke="var(--card)", strokeWidth=0.5)

@@ -17,7 +17,7 @@ from usage_pipeline.report.queries import Row, put
 from usage_pipeline.settings import Settings
 
 _MOVERS = ("project", "model")
-USD = "usd"
+_USD = "usd"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +119,7 @@ _LISTS = (
 def _currency(asked: str | None, billed: list[str]) -> str:
     """The one asked for, else the one billed on most days."""
     if asked is None:
-        return billed[0] if billed else USD
+        return billed[0] if billed else _USD
     if billed and asked not in billed:
         raise FixConfig(f"nothing was billed in {asked!r} in these days: --currency {' or '.join(billed)}.")
     return asked
@@ -145,7 +145,10 @@ def _budget(row: Row) -> Budget:
 
 
 def _explained(settings: Settings, period: Period, currency: str) -> tuple[dict[str, Explanation], str | None]:
-    """The change against the days before, or why there is none to tell."""
+    """The change against the days before, or why there is none to tell.
+
+    Asked a moment after the rest: where a sync published in between, it tells of the newer bill.
+    """
     found = {}
     for by in _MOVERS:
         try:

@@ -52,6 +52,12 @@
     document.documentElement.dataset.drawn = "yes";
   });
 
+  // On paper a chart is as wide as the paper, so that its labels can be read.
+  window.addEventListener("beforeprint", () => {
+    for (const view of Object.values(views)) view.signal("width", 660).run();
+  });
+  window.addEventListener("afterprint", () => window.dispatchEvent(new Event("resize")));
+
   // Legends: a button shows or hides its series; the last one all of them.
   for (const legend of document.querySelectorAll("[data-legend]")) {
     const buttons = [...legend.querySelectorAll("[data-series]")];

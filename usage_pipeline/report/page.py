@@ -8,7 +8,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
@@ -28,11 +27,9 @@ def render(view: Mapping[str, Any], *, currency: str, charts: Mapping[str, Any])
     )
     environment.filters.update(
         money=lambda amount: words.money(amount, currency),
-        small=lambda amount: _small(amount, currency),
         exact=words.exact,
         number=words.number,
         day=words.day,
-        days=lambda count: words.counted(count, "day"),
         iso=_iso,
         weekday=_weekday,
     )
@@ -67,15 +64,6 @@ def _hash(text: str) -> str:
 
 def _text(name: str) -> str:
     return _FOLDER.joinpath(name).read_text(encoding="utf-8").strip()
-
-
-def _small(amount: Decimal, currency: str) -> str:
-    """An amount that may be far below a cent, to two digits that count."""
-    if not amount or abs(amount) >= Decimal("0.1"):
-        return words.money(amount, currency)
-    return (
-        words.money(Decimal(0), currency).replace("0.00", f"{amount:.2g}") if amount > Decimal("0.0001") else "<0.0001"
-    )
 
 
 def _iso(moment: date) -> str:

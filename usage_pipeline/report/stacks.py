@@ -19,12 +19,11 @@ Key = tuple[str | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One colour of a chart: its total, what it is called, and how many things it stands for."""
+    """One colour of a chart: what it is called, its total, and whether what it names is gone."""
 
     id: str
     name: str
     total: Decimal
-    things: int = 1
     is_deleted: bool = False
 
 
@@ -64,5 +63,5 @@ def stack(
         series.append(Series(id=ids[key], name=shown(label), total=totals[key], is_deleted=is_gone))
     if rest := ranked[len(kept) :]:
         total = sum((totals[key] for key in rest), Decimal(0))
-        series.append(Series(id=OTHER, name=f"{len(rest)} others", total=total, things=len(rest)))
+        series.append(Series(id=OTHER, name=f"{len(rest)} others", total=total))
     return Stack(series=series, amounts=dict(amounts), days=by_day)

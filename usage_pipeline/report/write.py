@@ -3,11 +3,12 @@
 Put what must happen together for a report here; what its parts say is the modules' beside this one.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from usage_pipeline import exports
 from usage_pipeline.lake.disk import replacing
@@ -19,11 +20,12 @@ from usage_pipeline.report.facts import Facts, read_facts
 from usage_pipeline.report.figures import Figure, Trust, headline, trust
 from usage_pipeline.report.month import BurnDown, budget_lines, burn_down
 from usage_pipeline.report.page import render
-from usage_pipeline.report.quality import Quality, quality
+from usage_pipeline.report.quality import Quality, State, quality
 from usage_pipeline.report.shares import keys, model_name, models, project_name, teams, users
 from usage_pipeline.report.stacks import Stack, stack
 from usage_pipeline.settings import Settings
 
+_NO_LETTER = re.compile(r"[^a-z0-9]+")  # a currency is the service's text, and no path
 _DIGITS = 80  # amounts have 38 of them; sums of a year's must lose none
 
 
@@ -77,7 +79,8 @@ def write_report(
 
 def _name(month: str | None, last: int | None, currency: str | None) -> str:
     """`report.html`, `report-2026-10.html`, `report-last-90-eur.html`: what was asked for, kept apart."""
-    asked = [month, f"last-{last}" if last is not None else None, currency]
+    code = None if currency is None else _NO_LETTER.sub("_", currency)
+    asked = [month, f"last-{last}" if last is not None else None, code]
     return "-".join(["report", *(part for part in asked if part is not None)]) + ".html"
 
 
@@ -118,6 +121,7 @@ def _page(facts: Facts) -> tuple[str, list[Figure], list[Trust]]:
             "activity": [(name, label, False, None) for name, label in MEASURES.items()],
         },
         "quality": known,
+        "states": get_args(State),
     }
     drawn = _charts(facts, by_project, by_model, burn, used, known)
     return render(view, currency=facts.currency, charts=drawn), figures, lines
@@ -147,7 +151,7 @@ def _charts(
     if used.hours:
         found["hours"] = {"spec": charts.heat_map(used.hours), "names": {}, "unit": ["", " requests on average"]}
     if facts.coverage:
-        names = {state: state for state in charts.DAY_STATES}
+        names = {state: state for state in get_args(State)}
         spec = charts.coverage(known.cells, [one.endpoint for one in known.endpoints])
         found["coverage"] = {"spec": spec, "names": names, "unit": ["", ""]}
     return found

@@ -148,6 +148,33 @@ def test_light_and_dark_can_be_chosen(viewer: Viewer, report: Path) -> None:
         assert seen.page.evaluate(f"getComputedStyle(document.querySelector('{_BARS}')).fill") == "rgb(66, 105, 208)"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(viewer: Viewer, report: Path, scheme: str) -> None:
+    """Text and its colours have the contrast people with weak eyes need (WCAG AA: 4.5), light and dark."""
+    names = ["text", "soft", "accent", "good", "watch", "bad", "mark"]
+    painted = """
+    (names) => names.map((name) => {
+      const probe = document.querySelector("main").appendChild(document.createElement("i"));
+      probe.style.color = `var(--${name})`;
+      return getComputedStyle(probe).color.match(/[0-9]+/g).map(Number);
+    })
+    """
+    with viewer.open(report, scheme=scheme) as seen:
+        grounds = seen.page.evaluate(painted, ["card", "page"])
+        inks = seen.page.evaluate(painted, names)
+    for name, ink in zip(names, inks, strict=True):
+        for ground in grounds:
+            light, dark = sorted((_luminance(ink), _luminance(ground)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{name} on {ground}, {scheme}"
+
+
+def _luminance(colour: list[int]) -> float:
+    """How bright a colour is, by WCAG's formula."""
+    parts = [value / 255 for value in colour]
+    red, green, blue = (v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_all_can_be_reached_with_the_keyboard_and_heard(viewer: Viewer, report: Path) -> None:
     """The first tab skips to the figures; each chart says what it is and has its table; each button has a name."""
     with viewer.open(report, width=768) as seen:

@@ -32,6 +32,8 @@ def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> 
     assert "data/warehouse.duckdb" in result.stdout
     assert "OPENAI_ADMIN_KEY" in result.stdout
     assert (tmp_path / "data" / "warehouse.duckdb").exists()
+    assert (tmp_path / "data" / "exports" / "report.html").stat().st_size > 500_000
+    assert "usage-pipeline report --open" in result.stdout
     assert re.search(r"│ \S.* \(proj_\w+\) +│", result.stdout), "projects are shown by name"
     commands = re.findall(r"^  usage-pipeline ((?:sql|explain|check).*)$", result.stdout, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["sql", "sql", "sql", "explain", "check"]
