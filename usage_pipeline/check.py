@@ -19,7 +19,7 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 
 CHECKS = ("budget", "anomaly", "allocation", "reconciliation", "focus", "coverage", "freshness")
-_FRESH = timedelta(hours=36)  # a daily run, and half a day for it to be late
+FRESH = timedelta(hours=36)  # a daily run, and half a day for it to be late
 _RECONCILED_DAYS = 30
 _LISTED = 5
 
@@ -146,4 +146,4 @@ def _freshness(states: list[EndpointStatus], now: datetime) -> list[Finding]:
 
 
 def _is_old(last_sync: datetime, last_day: date | None, now: datetime) -> bool:
-    return now - last_sync > _FRESH or last_day is None or last_day < (now - _FRESH).date()
+    return now - last_sync > FRESH or last_day is None or last_day < (now - FRESH).date()

@@ -77,13 +77,15 @@ def burn_down(
     future = [{"d": day.isoformat(), "v": float(v), "lo": float(a), "hi": float(b)} for day, v, a, b in coming]
     x = alt.X("d:T", title=None, scale=alt.Scale(type="utc"), axis=_day_labels())
     y = alt.Y("v:Q", title=None, axis=_money_axis(labels), scale=alt.Scale(zero=True))
-    band = alt.Chart(_data(future)).mark_area(opacity=0.25, color="var(--accent)").encode(x=x, y="lo:Q", y2="hi:Q")
-    ahead = alt.Chart(_data(future)).mark_line(strokeDash=[5, 4], color="var(--accent)").encode(x=x, y=y)
-    line = alt.Chart(_data(past)).mark_line(color="var(--accent)", strokeWidth=2.5).encode(x=x, y=y)
-    dots = alt.Chart(_data([*past, *future[1:]])).mark_point(size=220, opacity=0).encode(x=x, y=y, tooltip="v:Q")
-    drawn = band + ahead + line + dots
+    drawn = alt.layer(alt.Chart(_data(past)).mark_line(color="var(--accent)", strokeWidth=2.5).encode(x=x, y=y))
+    if future:
+        drawn += (
+            alt.Chart(_data(future)).mark_area(opacity=0.25, color="var(--accent)").encode(x=x, y="lo:Q", y2="hi:Q")
+        )
+        drawn += alt.Chart(_data(future)).mark_line(strokeDash=[5, 4], color="var(--accent)").encode(x=x, y=y)
     if is_left:
         drawn += alt.Chart(_data([{"v": 0}])).mark_rule(color="var(--mark)", strokeWidth=1.5).encode(y=y)
+    drawn += alt.Chart(_data([*past, *future[1:]])).mark_point(size=220, opacity=0).encode(x=x, y=y, tooltip="v:Q")
     return _spec(drawn, height=240)
 
 

@@ -8,12 +8,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from usage_pipeline.check import FRESH
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.report import words
 from usage_pipeline.report.facts import Budget, Facts
 
 Mood = Literal["good", "watch", "bad", "plain"]
-_FRESH = timedelta(hours=36)  # as `usage-pipeline check` has it
+_MUCH_PROVISIONAL = Decimal("0.5")
+_WELL_EXPLAINED = Decimal("0.9")
 _STATUS: dict[str, tuple[str, Mood]] = {
     "ok": ("within budget", "good"),
     "at_risk": ("forecast above budget", "watch"),
@@ -163,7 +165,7 @@ def _freshness(facts: Facts) -> Trust:
     if facts.synced is None:
         return Trust(label="Freshness", value="never read", note="Run usage-pipeline sync.", mood="bad")
     now = facts.now.replace(tzinfo=None)
-    is_fresh = now - facts.synced <= _FRESH
+    is_fresh = now - facts.synced <= FRESH
     note = f"bills read {facts.synced:%Y-%m-%d %H:%M} UTC; complete up to {words.day(facts.as_of)}"
     return Trust(label="Freshness", value=words.ago(facts.synced, now), note=note, mood="good" if is_fresh else "watch")
 
@@ -180,7 +182,7 @@ def _provisional(facts: Facts) -> Trust:
         label="Provisional",
         value=words.percent(share),
         note="of the cost is of days whose bill may still be corrected",
-        mood="good" if share <= Decimal("0.5") else "watch",
+        mood="good" if share <= _MUCH_PROVISIONAL else "watch",
     )
 
 
@@ -196,5 +198,5 @@ def _reconciliation(facts: Facts) -> Trust:
         label="Reconciliation",
         value=f"{words.percent(share)} explained",
         note=f"{note} is explained by usage at list prices",
-        mood="good" if share >= Decimal("0.9") else "watch",
+        mood="good" if share >= _WELL_EXPLAINED else "watch",
     )

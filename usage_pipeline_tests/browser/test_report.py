@@ -4,16 +4,22 @@ Put what only a browser can tell here; what the report says is unit/test_report.
 """
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from usage_pipeline.report.queries import marts_read
 from usage_pipeline.report.write import write_report
+from usage_pipeline.settings import Settings
+from usage_pipeline_tests.daily_bills import Bills
 from usage_pipeline_tests.few_marts import only_marts
+from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.reported import NOW, TRICKS, planted
 from usage_pipeline_tests.viewing import Viewer, chromium
+from usage_pipeline_tests.world import last_days
 
 WIDTHS = (375, 768, 1280)
 # Elements whose own box leaves the window; what scrolls inside its own frame does not.
@@ -41,7 +47,30 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def viewer(report: Path) -> Iterator[Viewer]:  # noqa: ARG001 - made before the browser starts
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of warehouses that lack something: bills, days, days to come."""
+    folder = tmp_path_factory.mktemp("others")
+    with only_marts(*marts_read()):
+        bare = played_settings(folder / "bare")
+        Played(NOW).sync(bare, last_days(3), "embeddings")
+        bills = Bills(folder / "billed")
+        bills.bill_days(date(2026, 9, 20), date(2026, 11, 20), "12.5", quantity=5)
+        bills.budget("organization,,,300.00,usd")
+        billed = bills.sync(date(2026, 9, 20), date(2026, 11, 20))
+    asked: dict[str, tuple[Settings, dict[str, Any]]] = {
+        "no bill": (bare, {}),
+        "one day": (billed, {"last": 1}),
+        "a month that is over": (billed, {"month": "2026-10"}),
+        "a month with a budget": (billed, {}),
+    }
+    return {
+        name: write_report(settings, now=NOW, output=folder / f"{name}.html", **more).path
+        for name, (settings, more) in asked.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def viewer(report: Path, others: dict[str, Path]) -> Iterator[Viewer]:  # noqa: ARG001 - made before the browser starts
     """One browser for all."""
     with chromium() as opened:
         yield opened
@@ -60,6 +89,13 @@ def test_nothing_is_asked_for_logged_or_out_of_sight(viewer: Viewer, report: Pat
         assert drawn.locator("svg").count() == drawn.count() == 6
     assert seen.logged == []
     assert seen.requested == [report.as_uri()]
+
+
+def test_what_is_missing_is_no_fault(viewer: Viewer, others: dict[str, Path]) -> None:
+    """Without bills, with one day, of a month that is over: all the same the console is silent and all fits."""
+    for name, path in others.items():
+        with viewer.open(path, width=375) as seen:
+            assert (name, seen.logged, seen.page.evaluate(_OUTSIDE)) == (name, [], [])
 
 
 def test_names_are_text(viewer: Viewer, report: Path) -> None:
