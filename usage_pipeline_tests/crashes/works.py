@@ -17,7 +17,7 @@ from typing import Literal
 import duckdb
 
 from usage_pipeline.api.client import UsageClient
-from usage_pipeline.cli import main
+from usage_pipeline.cli import process
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
@@ -91,7 +91,7 @@ def command(line: Connection, environment: dict[str, str], arguments: list[str],
     sys.argv = ["usage-pipeline", *arguments]
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT, 0o600), 2)
     line.send("begun")
-    main.run()
+    process.run()
 
 
 def starve(line: Connection, work: Run, spare_bytes: int) -> None:

@@ -23,7 +23,7 @@ import pytest
 
 import usage_pipeline
 from usage_pipeline.check import run_checks
-from usage_pipeline.cli import main
+from usage_pipeline.cli import process
 from usage_pipeline.cli.check import run_check
 from usage_pipeline.cli.console import print_table, text
 from usage_pipeline.cli.explain import run_explain
@@ -324,7 +324,7 @@ def test_a_query_that_fails_on_data_quotes_it_harmlessly(
     monkeypatch.setattr(sys, "argv", ["usage-pipeline", "sql", query])
     monkeypatch.setattr(os, "umask", lambda mask: mask)
     with pytest.raises(SystemExit):
-        main.run()
+        process.run()
     shown = capsys.readouterr().err
     assert "red" in shown
     assert harmless(shown)

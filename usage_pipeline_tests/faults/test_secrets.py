@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from usage_pipeline.api.client import UsageClient
-from usage_pipeline.cli import main, ui
+from usage_pipeline.cli import process, ui
 from usage_pipeline.cli import sync as sync_command
 from usage_pipeline.defs import usage_assets
 from usage_pipeline.errors import FixConfig, UsagePipelineError
@@ -242,7 +242,7 @@ def test_f03_a_bug_in_a_command_is_told_without_the_key(
     monkeypatch.setattr(sync_command, "run_sync", _bug)
     monkeypatch.setattr(os, "umask", lambda mask: mask)
     with pytest.raises(SystemExit) as ended:
-        main.run()
+        process.run()
     assert ended.value.code == 1
     out, err = capsys.readouterr()
     assert MARK not in out + err
