@@ -4,9 +4,12 @@ Put small frozen values shared by the wire, the lake and the sync here; no behav
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import pyarrow as pa
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.windows import Window
@@ -33,6 +36,41 @@ class NumberLiteral:
     text: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnResults(Sequence[dict[str, Any]]):
+    """The results of a bucket as the rows `[first, last)` of a whole page's columns: no row is an object until asked.
+
+    Every field the table knows is there, null where it was absent. Equal to any results that say the same.
+    """
+
+    columns: pa.RecordBatch
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.span().to_pylist()[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ColumnResults):
+            return bool(self.span().equals(other.span()))
+        return isinstance(other, list) and list(map(_said, self.span().to_pylist())) == list(map(_said, other))
+
+    def __hash__(self) -> int:
+        raise TypeError("results are compared, not hashed")
+
+    def span(self) -> pa.RecordBatch:
+        """The rows as columns."""
+        return self.columns.slice(self.first, len(self))
+
+
+def _said(result: dict[str, Any]) -> dict[str, Any]:
+    """What a result says: an absent field and a null one are alike."""
+    return {name: value for name, value in result.items() if value is not None}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
     """One validated bucket: unix seconds `[start_time, end_time)` and its results, field name -> value.
@@ -43,7 +81,7 @@ class Bucket:
 
     start_time: int
     end_time: int
-    results: list[dict[str, Any]]
+    results: Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

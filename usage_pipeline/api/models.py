@@ -1,7 +1,8 @@
 """Validation at the border: the bytes of one page in, validated buckets out, or one BadPayload naming the field.
 
 Put what makes a body a valid page of an endpoint here, derived from its row; keep out HTTP (transport.py) and what
-several pages say together (listing.py). Numbers with a fraction stay literal text: no binary float is ever made.
+several pages say together (listing.py). Clean pages are read by columns.py, which is held to agree with this.
+Numbers with a fraction stay literal text: no binary float is ever made.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, SchemaValidator, ValidationError, core_schema
 
+from usage_pipeline.api.columns import LAST_MOMENT, MAX_CURSOR_CHARS, read_columns
 from usage_pipeline.api.error_answers import quoted
 from usage_pipeline.endpoints import ColumnKind, Dimension, Endpoint, Measure
 from usage_pipeline.errors import BadPayload
@@ -20,10 +22,9 @@ from usage_pipeline.records import Bucket, NumberLiteral
 
 _INT64 = core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
 TEXT = core_schema.str_schema(strict=True)
-MOMENT = core_schema.int_schema(strict=True, ge=0, le=253_402_300_799)  # unix seconds to the end of year 9999
+MOMENT = core_schema.int_schema(strict=True, ge=0, le=LAST_MOMENT)
 FLAG = core_schema.bool_schema(strict=True)
 
-MAX_CURSOR_CHARS = 4096
 _NUMBER = re.compile(r"-?[0-9]{1,80}(\.[0-9]{1,120})?([eE][+-]?[0-9]{1,4})?")
 _MAX_EXPONENT = 30  # far beyond any bill; keeps 1e400 from growing into a number of 400 digits downstream
 # A surrogate escape without its other half: the only way one gets into decoded JSON text.
@@ -58,13 +59,21 @@ def parse_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
         NotJson: the body is not JSON.
         BadPayload: it is JSON, and not a page of this endpoint.
     """
+    found = read_columns(endpoint, body)
+    if found is None:
+        return parse_records(endpoint, body, where=where)
+    return _page(found.buckets, has_more=found.has_more, cursor=found.next_page)
+
+
+def parse_records(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
+    """As `parse_page`, each record by itself: takes what the bulk decoder leaves, and says what is wrong with it."""
     document = json_document(body, where)
     try:
         page = _validator(endpoint).validate_python(document)
     except ValidationError as wrong:
         problem = first_problem(wrong)
     else:
-        return _page(page)
+        return _page(_buckets(page), has_more=page["has_more"], cursor=page.get("next_page"))
     raise BadPayload(f"{where}: {problem}; nothing of this read was kept. If it persists, the API has changed.")
 
 
@@ -72,14 +81,19 @@ def _validator(endpoint: Endpoint) -> SchemaValidator:
     return _page_validator(endpoint.result_object, endpoint.measures, endpoint.dimensions + endpoint.labels)
 
 
-def _page(page: dict[str, Any]) -> Page:
-    """The validated document as values; `has_more` decides whether there is another page."""
+def _buckets(page: dict[str, Any]) -> list[Bucket]:
+    """The buckets of a validated document."""
     buckets = []
     for bucket in page["data"]:
         for result in bucket["results"]:
             del result["object"]
         buckets.append(Bucket(start_time=bucket["start_time"], end_time=bucket["end_time"], results=bucket["results"]))
-    has_more, cursor = page["has_more"], page.get("next_page") or None
+    return buckets
+
+
+def _page(buckets: list[Bucket], *, has_more: bool, cursor: str | None) -> Page:
+    """The page; `has_more` decides whether there is another one, and an empty cursor is none."""
+    cursor = cursor or None
     notes = () if has_more or cursor is None else ("a page cursor came with has_more=false: has_more decided.",)
     return Page(buckets=buckets, has_more=has_more, next_page=cursor if has_more else None, notes=notes)
 

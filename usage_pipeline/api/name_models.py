@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
+from usage_pipeline.api.columns import MAX_CURSOR_CHARS
 from usage_pipeline.api.models import (
     FLAG,
-    MAX_CURSOR_CHARS,
     MOMENT,
     TEXT,
     field_of,

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import BadPayload
+from usage_pipeline.lake.bulk import bucket_columns, column_rows, in_order, new_values
 from usage_pipeline.lake.hashes import content_hash
-from usage_pipeline.lake.schemas import MONEY_SCALE, PART, part_format, usage_schema
-from usage_pipeline.records import NumberLiteral, WindowRead
-from usage_pipeline.windows import Window, utc_moment
+from usage_pipeline.lake.schemas import MONEY_SCALE, PART, usage_schema
+from usage_pipeline.records import Bucket, ColumnResults, NumberLiteral, WindowRead
+from usage_pipeline.windows import Window
 
 # Wide enough for any literal the wire lets through: sums and roundings are exact in it.
 _EXACT = Context(prec=1000, Emin=-999999, Emax=999999)
@@ -68,6 +69,9 @@ class _Drift:
     def add(self, note: str) -> None:
         self.notes.setdefault(note)
 
+    def add_value(self, endpoint: Endpoint, dimension: str, value: str) -> None:
+        self.add(f"{endpoint.name}.{dimension}: new value {value!r}")
+
 
 def normalize(endpoint: Endpoint, organization: str, read: WindowRead) -> Content:
     """The rows of a window read.
@@ -78,21 +82,18 @@ def normalize(endpoint: Endpoint, organization: str, read: WindowRead) -> Conten
         BadPayload: an amount or a sum does not fit its column.
     """
     drift = _Drift()
-    rows: list[Row] = []
-    for bucket in read.buckets:
-        merged: dict[tuple[Any, ...], Row] = {}
-        for result in bucket.results:
-            row = _row(endpoint, result, drift)
-            key = tuple(row[name] for name in endpoint.grain)
-            merged[key] = _sum_rows(endpoint, merged[key], row) if key in merged else row
-        start, end = (
-            utc_moment(bucket.start_time).replace(tzinfo=None),
-            utc_moment(bucket.end_time).replace(tzinfo=None),
-        )
-        for row in merged.values():
-            row["bucket_start"], row["bucket_end"] = start, end
-        rows.extend(merged.values())
-    table = _to_arrow(endpoint, organization, read, rows, drift)
+    by = ["bucket_start", *endpoint.grain]
+    columnar = [bucket for bucket in read.buckets if isinstance(bucket.results, ColumnResults)]
+    table, doubled = _column_table(endpoint, organization, read, columnar)
+    if doubled:  # sums are made of rows by themselves
+        columnar = [bucket for bucket in columnar if bucket.start_time not in doubled]
+        table, _ = _column_table(endpoint, organization, read, columnar)
+    new_values(endpoint, table, lambda name, value: drift.add_value(endpoint, name, value))
+    done = {bucket.start_time for bucket in columnar}
+    others = [bucket for bucket in read.buckets if bucket.start_time not in done]
+    if any(bucket.results for bucket in others):
+        rows = _row_table(endpoint, organization, read, others, drift)
+        table, _ = in_order(pa.concat_tables([table, rows]), by)
     return Content(
         endpoint=endpoint,
         organization=organization,
@@ -103,6 +104,33 @@ def normalize(endpoint: Endpoint, organization: str, read: WindowRead) -> Conten
     )
 
 
+def _column_table(
+    endpoint: Endpoint, organization: str, read: WindowRead, buckets: list[Bucket]
+) -> tuple[pa.Table, frozenset[int]]:
+    """The rows of columnar buckets in canonical order, and the buckets (unix s) in which rows share a group key."""
+    rows = column_rows(endpoint, organization, read.bucket_width, buckets)
+    table, is_again = in_order(rows, ["bucket_start", *endpoint.grain])
+    doubled = pc.unique(table["bucket_start"][1:].filter(is_again)).cast(pa.timestamp("s")).cast(pa.int64())
+    return table, frozenset(doubled.to_pylist())
+
+
+def _row_table(
+    endpoint: Endpoint, organization: str, read: WindowRead, buckets: list[Bucket], drift: _Drift
+) -> pa.Table:
+    """The rows of buckets made one by one: those of one group key summed, in no particular order."""
+    rows: list[Row] = []
+    for bucket in buckets:
+        merged: dict[tuple[Any, ...], Row] = {}
+        for result in bucket.results:
+            row = _row(endpoint, result, drift)
+            key = tuple(row[name] for name in endpoint.grain)
+            merged[key] = _sum_rows(endpoint, merged[key], row) if key in merged else row
+        for row in merged.values():
+            row["bounds"] = (bucket.start_time, bucket.end_time)
+        rows.extend(merged.values())
+    return _to_arrow(endpoint, organization, read, rows, drift)
+
+
 def _row(endpoint: Endpoint, result: Mapping[str, Any], drift: _Drift) -> Row:
     """One result as a row of this endpoint's columns; what it does not know goes to extras."""
     rest = dict(result)
@@ -111,7 +139,7 @@ def _row(endpoint: Endpoint, result: Mapping[str, Any], drift: _Drift) -> Row:
     for dimension in endpoint.dimensions:
         row[dimension.name] = value = rest.pop(dimension.name, None)
         if dimension.known_values and value is not None and value not in dimension.known_values:
-            drift.add(f"{endpoint.name}.{dimension.name}: new value {value!r}")
+            drift.add_value(endpoint, dimension.name, value)
     for measure in endpoint.measures:
         value = rest.pop(measure.name, None)
         if measure.kind == "money":
@@ -163,24 +191,16 @@ def _sum_rows(endpoint: Endpoint, one: Row, other: Row) -> Row:
 
 
 def _to_arrow(endpoint: Endpoint, organization: str, read: WindowRead, rows: list[Row], drift: _Drift) -> pa.Table:
-    """Rows as a table in canonical order: by bucket, then by the grain's columns."""
+    """Rows as a table."""
     schema = usage_schema(endpoint)
     for measure in endpoint.measures:
         _fit(endpoint, measure.name, is_decimal=measure.kind != "count", rows=rows, drift=drift)
-    count = len(rows)
-    part = part_format(read.bucket_width)
-    derived: dict[str, list[Any]] = {
-        "organization": [organization] * count,
-        "date": [row["bucket_start"].date() for row in rows],
-        "bucket_width": [read.bucket_width] * count,
-        PART: [row["bucket_start"].strftime(part) for row in rows],
-    }
+    derived = bucket_columns(organization, read.bucket_width, [row["bounds"] for row in rows])
     arrays = [
-        pa.array(derived[name] if name in derived else [row[name] for row in rows], type=kind)
+        derived[name] if name in derived else pa.array([row[name] for row in rows], type=kind)
         for name, kind in zip(schema.names, schema.types, strict=True)
     ]
-    table = pa.Table.from_arrays(arrays, schema=schema)
-    return table.sort_by([(name, "ascending") for name in ("bucket_start", *endpoint.grain)])
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _fit(endpoint: Endpoint, column: str, *, is_decimal: bool, rows: list[Row], drift: _Drift) -> None:
