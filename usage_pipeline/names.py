@@ -59,7 +59,7 @@ class NameSync:
             "requests": self.read.requests,
             "retries": self.read.retries,
             "pages": len(self.read.pages),
-            "bytes": sum(len(page.body) for page in self.read.pages),
+            "bytes": sum(page.size for page in self.read.pages),
         }
         return counts.get(name, 0)
 

@@ -4,29 +4,54 @@ Put small frozen values shared by the wire, the lake and the sync here; no behav
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
 from usage_pipeline.endpoints import BucketWidth
+from usage_pipeline.spool import Kept, KeptColumns, held
 from usage_pipeline.windows import Window
+
+_ZSTD = pa.Codec("zstd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawPage:
-    """One response exactly as received: the request (path and query, no host, no key), the time, the decoded body."""
+    """One response exactly as received: the request (path and query, no host, no key), the time, the decoded body.
+
+    Attributes:
+        request: Path and query.
+        received_at: When its last byte came.
+        size: Of the body, in bytes.
+        sha256: Hex digest of the body.
+        packed: Gives the body compressed (one zstd frame), from wherever it is kept.
+    """
 
     request: str
     received_at: datetime
-    body: bytes
+    size: int
+    sha256: str
+    packed: Kept = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, request: str, received_at: datetime, body: bytes, keep: Callable[[bytes], Kept] = held) -> Self:
+        """The page of a body, which is kept compressed: a day of minutes is tens of megabytes."""
+        return cls(
+            request=request,
+            received_at=received_at,
+            size=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            packed=keep(_ZSTD.compress(body, asbytes=True)),
+        )
 
     @property
-    def sha256(self) -> str:
-        """Hex digest of the body."""
-        return hashlib.sha256(self.body).hexdigest()
+    def body(self) -> bytes:
+        """The body as received."""
+        found: bytes = _ZSTD.decompress(self.packed(), self.size, asbytes=True)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +68,7 @@ class ColumnResults(Sequence[dict[str, Any]]):
     Every field the table knows is there, null where it was absent. Equal to any results that say the same.
     """
 
-    columns: pa.RecordBatch
+    columns: KeptColumns
     first: int
     last: int
 
@@ -52,6 +77,9 @@ class ColumnResults(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.span().to_pylist()[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.span().to_pylist())
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ColumnResults):
@@ -63,7 +91,7 @@ class ColumnResults(Sequence[dict[str, Any]]):
 
     def span(self) -> pa.RecordBatch:
         """The rows as columns."""
-        return self.columns.slice(self.first, len(self))
+        return self.columns().slice(self.first, len(self))
 
 
 def _said(result: dict[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,19 @@ lists of names beside them are names.py's.
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
+
+import pyarrow as pa
 
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth, Endpoint
 from usage_pipeline.errors import FixConfig, HistoryExceeded, UsagePipelineError
+from usage_pipeline.lake.bulk import one_batch
 from usage_pipeline.lake.faults import files_explained, memory_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.landing import land
@@ -25,15 +30,18 @@ from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import Content, normalize
 from usage_pipeline.marts.inputs import check_inputs
+from usage_pipeline.memory import give_memory_back
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
 from usage_pipeline.records import WindowRead
 from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
+from usage_pipeline.spool import MEMORY_BYTES, Spool
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import Window, utc_now
 
+_MOST_UNLOGGED = 20  # commits of a table in a row: what a kill leaves unlogged is looked for in the newest fifty
 ClientFactory = Callable[[Settings], UsageClient]
 
 
@@ -100,7 +108,7 @@ def new_sync_id(now: datetime) -> str:
 
 def make_client(settings: Settings) -> UsageClient:
     """The client of the configured service."""
-    return UsageClient(base_url=settings.base_url, key=settings.require_key())
+    return UsageClient(base_url=settings.base_url, key=settings.require_key(), spool_folder=settings.data_dir)
 
 
 def sync(
@@ -165,11 +173,15 @@ def logged(settings: Settings, log: CoverageLog, done: Sequence[EndpointSync]) -
     goes first.
     """
     try:
-        with files_explained("the coverage log"), shared(settings.data_dir / REPLAY_LOCK):
-            log.flush()
+        _flush(settings, log)
     except UsagePipelineError as wrong:
         return [replace(one, error=one.error or wrong) if one.rows else one for one in done]
     return list(done)
+
+
+def _flush(settings: Settings, log: CoverageLog) -> None:
+    with files_explained("the coverage log"), shared(settings.data_dir / REPLAY_LOCK):
+        log.flush()
 
 
 async def sync_endpoint(
@@ -188,6 +200,7 @@ async def sync_endpoint(
 
     What was found is in `log`, which the caller has `logged` once all that is read together is stored.
     """
+    give_memory_back()
     began = time.monotonic()
     width = endpoint.width_for(settings.bucket_width)
     windows: tuple[Window, ...] = ()
@@ -197,11 +210,16 @@ async def sync_endpoint(
         with memory_explained(endpoint.name):
             windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, log, endpoint, now))
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
-            found = await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows))
-            reads = _joined(found)
-            contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]
-            for content in contents:
-                rows += [await asyncio.to_thread(_store, settings, log, content, sync_id, is_landed_always)]
+            reads = _joined(await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows)))
+            spool = Spool(settings.data_dir, memory_bytes=MEMORY_BYTES if len(reads) == 1 else 0)
+            contents = deque[_Waiting]()
+            while reads:  # none is kept longer than it is needed: of a long window one day is a large part of memory
+                contents.append(await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))
+            while contents:
+                store = partial(_store, settings, log, contents.popleft(), sync_id, is_landed_always)
+                rows.append(await asyncio.to_thread(store))
+                if len(rows) % _MOST_UNLOGGED == 0:
+                    await asyncio.to_thread(_flush, settings, log)
     except UsagePipelineError as wrong:
         error = wrong
     except Exception as bug:  # another endpoint's work must not be lost to a bug in this one's
@@ -243,10 +261,27 @@ def _joined(found: Sequence[list[WindowRead] | HistoryExceeded]) -> list[WindowR
     return reads
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A read that fits its table and waits to be stored: everything but the rows, and the rows where they are kept."""
+
+    content: Content
+    rows: Callable[[], pa.RecordBatch]
+
+
+def _fitted(settings: Settings, endpoint: Endpoint, read: WindowRead, spool: Spool) -> _Waiting:
+    """Normalize a read; what it was made of is let go."""
+    content = normalize(endpoint, settings.organization, read)
+    emptied = replace(read, buckets=[replace(bucket, results=()) for bucket in read.buckets])
+    rows = spool.keep_columns(one_batch(content.table))
+    return _Waiting(replace(content, read=emptied, table=content.table.schema.empty_table()), rows)
+
+
 def _store(
-    settings: Settings, log: CoverageLog, content: Content, sync_id: str, is_landed_always: bool
+    settings: Settings, log: CoverageLog, waiting: _Waiting, sync_id: str, is_landed_always: bool
 ) -> dict[str, Any]:
     """Make the lake hold what was read; a replay that is adopting its result goes first."""
+    content = replace(waiting.content, table=pa.Table.from_batches([waiting.rows()]))
     recorded_at = utc_now()
     with shared(settings.data_dir / REPLAY_LOCK):
         return replace_window(

@@ -4,13 +4,15 @@ Put receiving and decoding of bodies here; what to do with a fault is transport.
 it unpacks a whole chunk at once (64 KiB of gzip can be 64 MiB) and takes a gzip body cut short for a complete one.
 """
 
+import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 
 import httpx
 
 _PIECE_BYTES = 1024 * 1024
+_LARGE_BYTES = 8 * 1024 * 1024
 _FREE_BYTES = 16 * 1024 * 1024
 _MOST_GROWTH = 200  # pages shrink to a tenth or a thirtieth; gzip can do a thousandth
 _GZIP = 16 + zlib.MAX_WBITS
@@ -20,8 +22,10 @@ class UnusableBody(Exception):
     """A body that is not worth another attempt; the text says what it is."""
 
 
-async def read_body(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """The decoded body up to `limit` bytes, and whether that is all of it.
+async def read_body(
+    response: httpx.Response, limit: int, on_large: Callable[[], Awaitable[object]]
+) -> tuple[bytes, bool]:
+    """The decoded body up to `limit` bytes, and whether that is all of it; `on_large` is awaited once if it is large.
 
     Raises:
         UnusableBody: it is neither gzip nor plain (gzip in gzip would grow a million-fold), or unpacks like a bomb.
@@ -34,19 +38,23 @@ async def read_body(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
     if response.is_stream_consumed:  # a transport in place of the network hands over the whole, decoded
         return response.content[:limit], len(response.content) <= limit
     decoder = _Gunzip() if encoding == "gzip" else None
-    body, received = bytearray(), 0
+    body, received = io.BytesIO(), 0  # unlike a bytearray it gives its bytes away without a copy
     async with aclosing(response.aiter_raw()) as chunks:  # type: ignore[type-var]
         async for chunk in chunks:
             received += len(chunk)
             for piece in (chunk,) if decoder is None else decoder.pieces(chunk):
-                body += piece[: limit + 1 - len(body)]
-                if len(body) > limit:
-                    return bytes(body[:limit]), False
-                if len(body) > max(_FREE_BYTES, _MOST_GROWTH * received):
+                size = body.tell() + len(piece)
+                if size > limit:
+                    body.write(piece[: limit - size])
+                    return body.getvalue(), False
+                if body.tell() <= _LARGE_BYTES < size:
+                    await on_large()
+                body.write(piece)
+                if size > max(_FREE_BYTES, _MOST_GROWTH * received):
                     raise UnusableBody(f"the body unpacks to more than {_MOST_GROWTH} times what was sent")
     if decoder is not None and not decoder.is_whole:
         raise httpx.DecodingError("the gzip body is cut short")
-    return bytes(body), True
+    return body.getvalue(), True
 
 
 class _Gunzip:

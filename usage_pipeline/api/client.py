@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,21 +18,21 @@ import httpx
 from pydantic import SecretStr
 
 from usage_pipeline.api.grouping import Segment, floor_day, relent, split_at_floors
-from usage_pipeline.api.listing import join
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.api.name_reads import read_list
 from usage_pipeline.api.page_query import Filters, PageQuery, check_aligned, checked_group_by, page_limit
-from usage_pipeline.api.paging import PagedRead, PageRead, read_pages
+from usage_pipeline.api.paging import PageRead, read_pages
+from usage_pipeline.api.portions import MOST_ROWS, reads_of
 from usage_pipeline.api.together import together
 from usage_pipeline.api.transport import RetryPolicy, Tally, Transport
 from usage_pipeline.endpoints import BucketWidth, Endpoint
 from usage_pipeline.errors import GroupingRefused, HistoryExceeded
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.records import NamesRead, WindowRead
-from usage_pipeline.windows import WIDTH_SECONDS, Window, day_start, utc_moment, utc_now
+from usage_pipeline.spool import Spool
+from usage_pipeline.windows import WIDTH_SECONDS, Window, day_start, utc_now
 
 _GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
-_NOTABLE_SKEW_SECONDS = 120
 CONCURRENCY = 8  # requests under way at most
 
 
@@ -48,6 +49,7 @@ class UsageClient:
         sleep: Waits between attempts.
         rng: Jitter.
         monotonic: Seconds, for the deadline of all that is read.
+        spool_folder: Where what does not fit into memory together waits; None for the system's temporary files.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -65,8 +67,10 @@ class UsageClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        spool_folder: Path | None = None,
     ) -> None:
         self._clock = clock
+        self._spool = Spool(spool_folder)
         self._floors: dict[str, dict[str, int]] = {}
         self._transport = Transport(
             base_url=base_url,
@@ -78,6 +82,7 @@ class UsageClient:
             sleep=sleep,
             rng=rng,
             monotonic=monotonic,
+            keep=self._spool.keep,
         )
 
     async def __aenter__(self) -> Self:
@@ -129,11 +134,13 @@ class UsageClient:
         """
         names = endpoint.dimension_names if group_by is None else checked_group_by(endpoint, group_by)
         segment = Segment(window=window, group_by=names)
-        return await self._read_segment(endpoint, segment, bucket_width, filters or {}, Tally())
+        found = await self._read_segment(endpoint, segment, bucket_width, filters or {}, Tally(), most_rows=None)
+        return found[0] if found else None
 
     async def read_finest(self, endpoint: Endpoint, window: Window, *, bucket_width: BucketWidth) -> list[WindowRead]:
-        """The window by as many dimensions as the service gives, in one read per grouping, in order of time.
+        """The window by as many dimensions as the service gives, in order of time.
 
+        One read per grouping, or several of whole days where it is long: each fits into memory by itself.
         Empty where no bucket has begun yet. The notes of each read say which dimension was given up and why, and which
         days were left out because the service no longer keeps them.
 
@@ -150,7 +157,7 @@ class UsageClient:
         while todo:
             segment = todo.popleft()
             try:
-                read = await self._read_segment(endpoint, segment, bucket_width, {}, tally)
+                reads += await self._read_segment(endpoint, segment, bucket_width, {}, tally)
             except GroupingRefused as refusal:
                 refusals += 1
                 if refusals > _GROUPING_TRIES:
@@ -162,7 +169,6 @@ class UsageClient:
                 first = await self._first_kept(endpoint, segment.window, bucket_width, refusal, tally)
                 todo.appendleft(segment.since(first))
                 continue
-            reads += [] if read is None else [read]
             tally = Tally()
         return reads
 
@@ -208,8 +214,14 @@ class UsageClient:
         return await read_list(self._transport, names, self._clock())
 
     async def _read_segment(
-        self, endpoint: Endpoint, segment: Segment, width: BucketWidth, filters: Filters, tally: Tally
-    ) -> WindowRead | None:
+        self,
+        endpoint: Endpoint,
+        segment: Segment,
+        width: BucketWidth,
+        filters: Filters,
+        tally: Tally,
+        most_rows: int | None = MOST_ROWS,
+    ) -> list[WindowRead]:
         """The sub-windows of a window, read concurrently: one failing or being cancelled ends the others."""
         fetched_at = self._clock()
         window, limit = segment.window, page_limit(endpoint, width).maximum
@@ -226,25 +238,10 @@ class UsageClient:
         async def fetch(page_query: PageQuery) -> PageRead:
             return await self._read_page(endpoint, page_query, tally)
 
-        where = f"{endpoint.name} {window}"
         parts = await together(
             [read_pages(fetch, query, part, width, f"{endpoint.name} {part}") for part in window.pages(width, limit)]
         )
-        buckets = join([(part.window, part.buckets) for part in parts], width, where)
-        if not buckets:
-            return None
-        return WindowRead(
-            endpoint=endpoint.name,
-            window=Window(window.start, utc_moment(buckets[-1].end_time)),
-            bucket_width=width,
-            group_by=segment.group_by,
-            fetched_at=fetched_at,
-            pages=[page.raw for part in parts for page in part.pages],
-            buckets=buckets,
-            requests=tally.requests,
-            retries=tally.retries,
-            notes=(*segment.notes, *_notes(parts)),
-        )
+        return reads_of(endpoint.name, segment, width, fetched_at, parts, tally, most_rows)
 
     async def _read_page(self, endpoint: Endpoint, query: PageQuery, tally: Tally) -> PageRead:
         where = f"{endpoint.name} {query.span}"
@@ -254,7 +251,7 @@ class UsageClient:
                 endpoint.path,
                 query.parameters(endpoint),
                 where=where,
-                read=lambda body: parse_page(endpoint, body, where=where),
+                read=lambda body: parse_page(endpoint, body, where=where, keep=self._spool.keep_columns),
                 tally=own,
             )
         finally:
@@ -267,18 +264,3 @@ class UsageClient:
             requests=own.requests,
             retries=own.retries,
         )
-
-
-def _notes(parts: Sequence[PagedRead]) -> tuple[str, ...]:
-    """Each thing noticed once, the difference of the clocks among them where it is worth knowing."""
-    notes = dict.fromkeys(note for part in parts for note in part.notes)
-    skews = [
-        int((page.served_at - page.raw.received_at).total_seconds())
-        for part in parts
-        for page in part.pages
-        if page.served_at is not None
-    ]
-    worst = max(skews, key=abs, default=0)
-    if abs(worst) > _NOTABLE_SKEW_SECONDS:
-        notes[f"the service's clock differs from ours by {worst} s; the service's was taken."] = None
-    return tuple(notes)

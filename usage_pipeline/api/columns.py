@@ -4,6 +4,7 @@ Put the checks here that keep Arrow's JSON reader from taking what models.py wou
 the second opinion on every page this leaves alone, and names what is wrong. Money never comes this way.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +14,7 @@ import pyarrow.json as pj
 
 from usage_pipeline.endpoints import Dimension, Endpoint, Measure
 from usage_pipeline.records import Bucket, ColumnResults
+from usage_pipeline.spool import KeptColumns, held_columns
 
 LAST_MOMENT = 253_402_300_799  # unix seconds to the end of year 9999
 MAX_CURSOR_CHARS = 4096
@@ -30,10 +32,13 @@ class ColumnPage:
     next_page: str | None
 
 
-def read_columns(endpoint: Endpoint, body: bytes) -> ColumnPage | None:
+def read_columns(
+    endpoint: Endpoint, body: bytes, keep: Callable[[pa.RecordBatch], KeptColumns] = held_columns
+) -> ColumnPage | None:
     """The page in a body, without a Python object for any row; None: have it read record by record.
 
-    Whatever it returns is exactly what reading by record would say, absent fields being null.
+    Whatever it returns is exactly what reading by record would say, absent fields being null. `keep` keeps
+    the columns.
     """
     if endpoint.labels or any(m.kind not in _TYPES for m in endpoint.measures):
         return None
@@ -47,7 +52,7 @@ def read_columns(endpoint: Endpoint, body: bytes) -> ColumnPage | None:
     has_more, cursor = head["has_more"][0].as_py(), head["next_page"][0].as_py()
     if not _all_are(head["object"], "page") or has_more is None or len(cursor or "") > MAX_CURSOR_CHARS:
         return None
-    buckets = None if head["data"].null_count else _buckets(endpoint, head["data"].flatten())
+    buckets = None if head["data"].null_count else _buckets(endpoint, head["data"].flatten(), keep)
     return None if buckets is None else ColumnPage(buckets=buckets, has_more=has_more, next_page=cursor)
 
 
@@ -68,7 +73,9 @@ def _document(schema: pa.Schema, body: bytes) -> pa.Table | None:
     return document
 
 
-def _buckets(endpoint: Endpoint, found: pa.StructArray) -> list[Bucket] | None:
+def _buckets(
+    endpoint: Endpoint, found: pa.StructArray, keep: Callable[[pa.RecordBatch], KeptColumns]
+) -> list[Bucket] | None:
     """The buckets, each with its span of the page's results."""
     fields = {field.name: found.field(n) for n, field in enumerate(found.type)}
     starts, ends, results = fields["start_time"], fields["end_time"], fields["results"]
@@ -84,11 +91,11 @@ def _buckets(endpoint: Endpoint, found: pa.StructArray) -> list[Bucket] | None:
         return None
     if any(batch.column(m.name).null_count for m in endpoint.measures if m.is_required):
         return None
-    batch = batch.drop_columns(["object"])
+    columns = keep(batch.drop_columns(["object"]))
     offsets = results.offsets.to_pylist()
     spans = zip(starts.to_pylist(), ends.to_pylist(), offsets, offsets[1:], strict=False)
     return [
-        Bucket(start_time=start, end_time=end, results=ColumnResults(batch, first, last))
+        Bucket(start_time=start, end_time=end, results=ColumnResults(columns, first, last))
         for start, end, first, last in spans
     ]
 

@@ -7,11 +7,13 @@ Numbers with a fraction stay literal text: no binary float is ever made.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
 from pydantic_core import PydanticCustomError, SchemaValidator, ValidationError, core_schema
 
 from usage_pipeline.api.columns import LAST_MOMENT, MAX_CURSOR_CHARS, read_columns
@@ -19,6 +21,7 @@ from usage_pipeline.api.error_answers import quoted
 from usage_pipeline.endpoints import ColumnKind, Dimension, Endpoint, Measure
 from usage_pipeline.errors import BadPayload
 from usage_pipeline.records import Bucket, NumberLiteral
+from usage_pipeline.spool import KeptColumns, held_columns
 
 _INT64 = core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
 TEXT = core_schema.str_schema(strict=True)
@@ -47,19 +50,26 @@ class Page:
     notes: tuple[str, ...] = ()
 
 
-def parse_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
+def parse_page(
+    endpoint: Endpoint,
+    body: bytes,
+    *,
+    where: str,
+    keep: Callable[[pa.RecordBatch], KeptColumns] = held_columns,
+) -> Page:
     """The page in a body. An optional field may be absent or null alike; `object` is checked and left out.
 
     Args:
         endpoint: The row whose fields the results must have.
         body: The decoded response body.
         where: What to call the request in errors (endpoint and window).
+        keep: Keeps the columns of a page that is read in bulk.
 
     Raises:
         NotJson: the body is not JSON.
         BadPayload: it is JSON, and not a page of this endpoint.
     """
-    found = read_columns(endpoint, body)
+    found = read_columns(endpoint, body, keep)
     if found is None:
         return parse_records(endpoint, body, where=where)
     return _page(found.buckets, has_more=found.has_more, cursor=found.next_page)

@@ -7,6 +7,7 @@ error_answers.py's, what a body means models.py's. `sleep`, `clock` and `rng` ar
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -22,11 +23,13 @@ from usage_pipeline.api.models import NotJson
 from usage_pipeline.errors import BadPayload, FixConfig, PermissionRefused, RateLimited, RetryLater
 from usage_pipeline.records import RawPage
 from usage_pipeline.redaction import forms_of, redacted
+from usage_pipeline.spool import Kept, held
 
 T = TypeVar("T")
 
 _TELLING_CHARS = 16  # a key this long is in a body by no chance; real ones have over a hundred characters
 _ERROR_BODY_BYTES = 64 * 1024
+_ASIDE_BYTES = 256 * 1024  # a body this large takes milliseconds to read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,8 +96,8 @@ class _Fault:
 class Transport:
     """Sends GETs to one origin with one key, at most `concurrency` at a time.
 
-    A request that waits to be repeated keeps its slot: under a rate limit fewer are sent, not more.
-    Once the key was refused for a purpose nothing more is sent for it; a key may read usage and no names.
+    A request that waits to be repeated keeps its slot: under a rate limit fewer are sent, not more. Once the key was
+    refused for a purpose nothing more is sent for it; a key may read usage and no names.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -112,6 +115,7 @@ class Transport:
         sleep: Callable[[float], Awaitable[object]],
         rng: random.Random | None,
         monotonic: Callable[[], float],
+        keep: Callable[[bytes], Kept] = held,
     ) -> None:
         self._key = key
         self._policy = policy
@@ -119,6 +123,8 @@ class Transport:
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._slots = asyncio.Semaphore(concurrency)
+        self._large = asyncio.Lock()
+        self._keep = keep
         self._refused: dict[str, str] = {}
         self._monotonic = monotonic
         self._ends_at: float | None = None
@@ -186,11 +192,14 @@ class Transport:
         self, path: str, params: Sequence[tuple[str, str]], where: str, read: Callable[[bytes], T], purpose: Purpose
     ) -> Answer[T] | _Fault:
         """One request; what may be repeated comes back as a fault, what may not is raised."""
-        received = await self._exchange(path, params, where)
-        if isinstance(received, _Fault):
-            return received
-        if received.status == 200:
-            return self._read(received, read, where)
+        async with AsyncExitStack() as turn:  # a large body has its turn until it is read: memory is for a few
+            received = await self._exchange(path, params, where, turn)
+            if isinstance(received, _Fault):
+                return received
+            if received.status == 200 and len(received.body) < _ASIDE_BYTES:
+                return self._read(received, read, where)
+            if received.status == 200:
+                return await asyncio.to_thread(self._read, received, read, where)  # others go on receiving
         if received.status in (408, 429) or received.status >= 500:
             return self._busy(received, where)
         group_by = [value for name, value in params if name == "group_by[]"]
@@ -200,12 +209,14 @@ class Transport:
             self._refused[purpose.name] = str(error)
         raise error
 
-    async def _exchange(self, path: str, params: Sequence[tuple[str, str]], where: str) -> _Received | _Fault:
+    async def _exchange(
+        self, path: str, params: Sequence[tuple[str, str]], where: str, turn: AsyncExitStack
+    ) -> _Received | _Fault:
         """Send and receive within the deadline. Errors are made after the handlers: theirs could hold the header."""
         seconds = min(self._policy.request_deadline, self._left())
         try:
             async with asyncio.timeout(seconds):
-                return await self._receive(path, params, where)
+                return await self._receive(path, params, where, turn)
         except TimeoutError:
             problem = f"no complete answer within {seconds:g} s"
         except httpx.InvalidURL:
@@ -218,12 +229,14 @@ class Transport:
             raise FixConfig(f"{where}: the server's certificate is not trusted ({problem}); check OPENAI_BASE_URL.")
         return _Fault(error=RetryLater(self._given_up(where, problem)))
 
-    async def _receive(self, path: str, params: Sequence[tuple[str, str]], where: str) -> _Received:
+    async def _receive(
+        self, path: str, params: Sequence[tuple[str, str]], where: str, turn: AsyncExitStack
+    ) -> _Received:
         async with self._http.stream("GET", path, params=list(params)) as response:
             is_page = response.status_code == 200
             limit = self._policy.max_body_bytes if is_page else _ERROR_BODY_BYTES
             try:
-                body, is_whole = await read_body(response, limit)
+                body, is_whole = await read_body(response, limit, lambda: turn.enter_async_context(self._large))
             except (UnusableBody, httpx.DecodingError) as wrong:
                 if not is_page:
                     body, is_whole = b"", False  # of an error the status says enough
@@ -246,7 +259,7 @@ class Transport:
         except BadPayload as wrong:
             problem, is_fault = redacted(str(wrong), [key]), isinstance(wrong, NotJson)
         else:
-            raw = RawPage(request=received.request, received_at=self._clock(), body=received.body)
+            raw = RawPage.of(received.request, self._clock(), received.body, self._keep)
             return Answer(value=value, raw=raw, served_at=served_at(received.headers))
         if not is_fault:
             raise BadPayload(problem)

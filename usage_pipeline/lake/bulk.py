@@ -88,3 +88,9 @@ def in_order(table: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, pa.Arra
         are_null = pc.and_(pc.is_null(here), pc.is_null(before))
         is_same = pc.and_(is_same, pc.or_(pc.fill_null(pc.equal(here, before), False), are_null))
     return ordered, is_same
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """The rows as one batch."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)

@@ -4,12 +4,13 @@ Put the comparison and the ledger rows it yields here; writing them is replace.p
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.lake.engine import identifier, scan_sql, session
@@ -82,6 +83,15 @@ def compare(
         labels: `recorded_at`, `sync_id` and `commit_id` to write beside each change.
     """
     with session() as con:
+        stored = _stored_days(con, endpoint, organization, old_files, days)
+        first = [day for day in days if day not in stored and day not in known]
+        if first:  # there is nothing to join with
+            is_first = pc.is_in(new_rows["date"], pa.array(first, pa.date32()))
+            loaded, new_rows = pc.sum(is_first).as_py() or 0, new_rows.filter(pc.invert(is_first))
+        else:
+            loaded = 0
+        if len(first) == len(days):
+            return replace(Changes.none(), inserted=loaded)
         _load(con, endpoint, organization, new_rows, old_files, days, known)
         found: pa.Table = con.sql(
             _statement(endpoint), params={"organization": organization, "endpoint": endpoint.name, **labels}
@@ -89,11 +99,25 @@ def compare(
     changes = found["change"].to_pylist()
     known_rows = found.filter(found["was_known"]).drop_columns(["was_known"])
     return Changes(
-        inserted=changes.count("inserted"),
+        inserted=loaded + changes.count("inserted"),
         updated=changes.count("updated"),
         deleted=changes.count("deleted"),
         restatements=known_rows.cast(RESTATEMENTS),
     )
+
+
+def _stored_days(
+    con: duckdb.DuckDBPyConnection, endpoint: Endpoint, organization: str, old_files: list[str], days: Collection[date]
+) -> set[date]:
+    """Those of the days that the files hold rows of."""
+    if not old_files:
+        return set()
+    scan = scan_sql(usage_schema(endpoint), old_files)
+    found = con.execute(
+        f"select distinct date from ({scan}) where organization = $organization and date in (select unnest($days))",  # noqa: S608 - own file list
+        {"organization": organization, "days": sorted(days)},
+    ).fetchall()
+    return {day for (day,) in found}
 
 
 def _load(

@@ -111,7 +111,7 @@ def _described(pages: list[RawPage]) -> list[dict[str, Any]]:
         {
             "request": page.request,
             "received_at": page.received_at.isoformat(),
-            "bytes": len(page.body),
+            "bytes": page.size,
             "sha256": page.sha256,
         }
         for page in pages
@@ -122,19 +122,23 @@ def _write(root: Path, path: Path, header: dict[str, Any], pages: list[RawPage])
     refuse_linked_path(root.parent, path)
     new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_durably(path, json.dumps(header).encode() + b"\n", [page.body for page in pages])
+    _write_durably(path, json.dumps(header).encode() + b"\n", pages)
     for folder in new:  # each lasts once the folder that holds it does
         sync_to_disk(folder.parent)
     return path
 
 
-def _write_durably(path: Path, header: bytes, bodies: list[bytes]) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: after a power loss the file is whole or absent."""
+def _write_durably(path: Path, header: bytes, pages: list[RawPage]) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: after a power loss the file is whole or absent.
+
+    Each page is a zstd frame of its own, as it was kept; frames one after the other read as one file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with pa.CompressedOutputStream(pa.OSFile(str(temporary), "wb"), "zstd") as out:
-            for chunk in (header, *bodies):
-                out.write(chunk)
+        with temporary.open("wb") as out:
+            out.write(pa.compress(header, "zstd", asbytes=True))
+            for page in pages:
+                out.write(page.packed())
         sync_to_disk(temporary)
         temporary.rename(path)
         sync_to_disk(path.parent)
@@ -196,7 +200,7 @@ def _pages(path: Path, described: list[dict[str, Any]], bodies: bytes) -> list[R
     for entry in described:
         body = bodies[start : start + entry["bytes"]]
         start += entry["bytes"]
-        page = RawPage(request=entry["request"], received_at=datetime.fromisoformat(entry["received_at"]), body=body)
+        page = RawPage.of(entry["request"], datetime.fromisoformat(entry["received_at"]), body)
         if page.sha256 != entry["sha256"]:
             raise LakeDamaged(f"raw file {path} was altered: a page's SHA-256 differs; restore it from a backup.")
         pages.append(page)

@@ -218,7 +218,7 @@ def _log_row(
         "pages": len(read.pages),
         "requests": read.requests,
         "retries": read.retries,
-        "bytes": sum(len(page.body) for page in read.pages),
+        "bytes": sum(page.size for page in read.pages),
         "content_hash": _window_hash(content),
         "notes": list(read.notes),
         "drift": list(content.drift),

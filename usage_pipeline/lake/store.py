@@ -27,6 +27,7 @@ COMMIT_KEY = "usage_pipeline"
 _WRITER = WriterProperties(compression="ZSTD")
 # Old log entries stay: they are sealed like all files, and tell a repair what was written when.
 _HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+_ROWS_AT_ONCE = 8192  # handed to delta-rs: it holds several times what it is given at once
 _COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
 _APPEND_TRIES = 10
 _HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
@@ -178,7 +179,7 @@ class LakeTable:
             conditions.append("date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")")
         write_deltalake(
             at,
-            rows,
+            rows.to_reader(max_chunksize=_ROWS_AT_ONCE),
             mode="overwrite",
             predicate=" and ".join(conditions),
             partition_by=list(self.partition_by),

@@ -27,6 +27,8 @@ _SCALE_STEP = Decimal(1).scaleb(-MONEY_SCALE)
 _MONEY_LIMIT = Decimal(10) ** (38 - MONEY_SCALE)
 _INT64_LIMIT = 2**63
 
+_BOUNDS = ("bucket_start", "bucket_end")
+
 Row = dict[str, Any]
 
 
@@ -84,14 +86,13 @@ def normalize(endpoint: Endpoint, organization: str, read: WindowRead) -> Conten
     drift = _Drift()
     by = ["bucket_start", *endpoint.grain]
     columnar = [bucket for bucket in read.buckets if isinstance(bucket.results, ColumnResults)]
-    table, doubled = _column_table(endpoint, organization, read, columnar)
-    if doubled:  # sums are made of rows by themselves
-        columnar = [bucket for bucket in columnar if bucket.start_time not in doubled]
-        table, _ = _column_table(endpoint, organization, read, columnar)
+    others = [bucket for bucket in read.buckets if bucket.results and not isinstance(bucket.results, ColumnResults)]
+    table, is_again = in_order(column_rows(endpoint, organization, read.bucket_width, columnar), by)
     new_values(endpoint, table, lambda name, value: drift.add_value(endpoint, name, value))
-    done = {bucket.start_time for bucket in columnar}
-    others = [bucket for bucket in read.buckets if bucket.start_time not in done]
-    if any(bucket.results for bucket in others):
+    if pc.any(is_again).as_py():  # sums are made of rows by themselves
+        table, doubled = _apart(endpoint, table, is_again)
+        others += doubled
+    if others:
         rows = _row_table(endpoint, organization, read, others, drift)
         table, _ = in_order(pa.concat_tables([table, rows]), by)
     return Content(
@@ -104,14 +105,18 @@ def normalize(endpoint: Endpoint, organization: str, read: WindowRead) -> Conten
     )
 
 
-def _column_table(
-    endpoint: Endpoint, organization: str, read: WindowRead, buckets: list[Bucket]
-) -> tuple[pa.Table, frozenset[int]]:
-    """The rows of columnar buckets in canonical order, and the buckets (unix s) in which rows share a group key."""
-    rows = column_rows(endpoint, organization, read.bucket_width, buckets)
-    table, is_again = in_order(rows, ["bucket_start", *endpoint.grain])
-    doubled = pc.unique(table["bucket_start"][1:].filter(is_again)).cast(pa.timestamp("s")).cast(pa.int64())
-    return table, frozenset(doubled.to_pylist())
+def _apart(endpoint: Endpoint, table: pa.Table, is_again: pa.Array) -> tuple[pa.Table, list[Bucket]]:
+    """The rows of buckets in which no group key comes twice, and the other buckets with their results."""
+    doubled = pc.is_in(table["bucket_start"], pc.unique(table["bucket_start"][1:].filter(is_again)))
+    fields = [*endpoint.dimension_names, *(m.name for m in endpoint.measures)]
+    rows = table.filter(doubled)
+    bounds = zip(*(rows[name].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist() for name in _BOUNDS), strict=True)
+    found: dict[tuple[int, int], list[Row]] = {}
+    for bound, result in zip(bounds, rows.select(fields).to_pylist(), strict=True):
+        found.setdefault(bound, []).append(result)
+    return table.filter(pc.invert(doubled)), [
+        Bucket(start_time=start, end_time=end, results=results) for (start, end), results in found.items()
+    ]
 
 
 def _row_table(

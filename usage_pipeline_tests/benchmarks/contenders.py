@@ -117,4 +117,6 @@ def environment_of(base: str, folder: Path) -> Mapping[str, str]:
         "USAGE_PIPELINE_DATA_DIR": str(folder / "data"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    return {**os.environ, **ours}
+    # Where this is set, and only there, every start compiles every module again.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **ours}

@@ -16,7 +16,7 @@ AT = datetime(2026, 11, 5, 1, 2, 3, 456789, tzinfo=UTC)
 
 def read(*bodies: bytes, fetched_at: datetime = AT) -> WindowRead:
     """A read of two days with these bodies."""
-    pages = [RawPage(request=f"/organization/costs?page={n}", received_at=AT, body=b) for n, b in enumerate(bodies)]
+    pages = [RawPage.of(f"/organization/costs?page={n}", AT, b) for n, b in enumerate(bodies)]
     return WindowRead(
         endpoint="costs",
         window=Window.of_times(1793750400, 1793923200),

@@ -44,7 +44,7 @@ class Bench:
             rows = days.get(day.date(), {}) if day.hour == day.minute == 0 else {}
             results = [{"project_id": project, "usage_bytes": size_} for project, size_ in rows.items()]
             buckets.append(Bucket(start_time=start, end_time=start + size, results=results))
-        page = RawPage(request="/vector_stores", received_at=at, body=json.dumps(str(days)).encode())
+        page = RawPage.of("/vector_stores", at, json.dumps(str(days)).encode())
         return WindowRead(
             endpoint=ROW.name, window=window, bucket_width=width, group_by=("project_id",), fetched_at=at,
             pages=[page], buckets=buckets, requests=1,
