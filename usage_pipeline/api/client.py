@@ -50,6 +50,7 @@ class UsageClient:
         rng: Jitter.
         monotonic: Seconds, for the deadline of all that is read.
         spool_folder: Where what does not fit into memory together waits; None for the system's temporary files.
+        most_rows: Of one read of `read_finest`, unless a single day has more.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -68,9 +69,11 @@ class UsageClient:
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         spool_folder: Path | None = None,
+        most_rows: int = MOST_ROWS,
     ) -> None:
         self._clock = clock
         self._spool = Spool(spool_folder)
+        self._most_rows = most_rows
         self._floors: dict[str, dict[str, int]] = {}
         self._transport = Transport(
             base_url=base_url,
@@ -157,7 +160,7 @@ class UsageClient:
         while todo:
             segment = todo.popleft()
             try:
-                reads += await self._read_segment(endpoint, segment, bucket_width, {}, tally)
+                reads += await self._read_segment(endpoint, segment, bucket_width, {}, tally, most_rows=self._most_rows)
             except GroupingRefused as refusal:
                 refusals += 1
                 if refusals > _GROUPING_TRIES:
@@ -220,7 +223,8 @@ class UsageClient:
         width: BucketWidth,
         filters: Filters,
         tally: Tally,
-        most_rows: int | None = MOST_ROWS,
+        *,
+        most_rows: int | None,
     ) -> list[WindowRead]:
         """The sub-windows of a window, read concurrently: one failing or being cancelled ends the others."""
         fetched_at = self._clock()

@@ -25,7 +25,7 @@ def reads_of(
     fetched_at: datetime,
     parts: Sequence[PagedRead],
     tally: Tally,
-    most_rows: int | None = MOST_ROWS,
+    most_rows: int | None,
 ) -> list[WindowRead]:
     """The sub-windows of a segment as consecutive reads of at most so many rows; empty where no bucket has begun.
 

@@ -83,15 +83,30 @@ def check_unsealed(snapshot: Snapshot, seals: Seals) -> None:
         new = [file for file in pinned.table.files(pinned.at) if str(Path(file).relative_to(data_dir)) not in seals]
         if not new:
             continue
-        parts = {_parts(file) for file in new}
-        known = {day: held for day, held in recorded[name].items() if parts & _places(day)}
-        wrong = differing_days(ENDPOINTS[name], rows_of_days(stored_rows(pinned, parts), known), known)
+        wrong = _wrong_days(pinned, ENDPOINTS[name], {_parts(file) for file in new}, recorded[name])
         if wrong:
             organization, day = min(wrong)
             raise LakeDamaged(
                 f"usage.{name} is not what was written ({organization}, {day} and {len(wrong) - 1} days more): run "
                 "`usage-pipeline doctor`, which rebuilds them from the raw archive. Nothing was published."
             )
+
+
+def _wrong_days(
+    pinned: Pinned,
+    endpoint: Endpoint,
+    parts: Collection[tuple[str, str]],
+    recorded: Mapping[OrganizationDay, tuple[int, str]],
+) -> set[OrganizationDay]:
+    """The days in these storage partitions that are not what was recorded; one partition in memory at a time."""
+    wrong = set()
+    for part in sorted(parts):
+        known = {day: held for day, held in recorded.items() if part in _places(day)}
+        for day in differing_days(endpoint, rows_of_days(stored_rows(pinned, [part]), known), known):
+            # A day of another bucket width lies in another partition.
+            rows = rows_of_days(stored_rows(pinned, _places(day)), [day])
+            wrong |= differing_days(endpoint, rows, {day: known[day]})
+    return wrong
 
 
 def _places(day: OrganizationDay) -> set[tuple[str, str]]:
