@@ -90,6 +90,12 @@ CONTENDERS = {
             command=_script("dlt_rest"),
             stored=_database("dlt_rest", "usage.completions__results"),
         ),
+        Contender(
+            name="singer",
+            packages=("singer-sdk==0.54.*", "target-duckdb==0.8.*", "requests"),
+            command=_script("singer"),
+            stored=_database("singer", "usage.completions"),
+        ),
     )
 }
 
