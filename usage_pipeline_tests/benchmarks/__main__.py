@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline_tests.benchmarks.contenders import CONTENDERS, environment_of, python_of
 from usage_pipeline_tests.benchmarks.measure import cost_of
 from usage_pipeline_tests.benchmarks.work import Work
@@ -57,6 +58,22 @@ def measure(name: str, base: str, work: Work, environments: Path, folder: Path) 
     return found
 
 
+def measure_slow(seconds: float, folder: Path) -> dict[str, Any]:
+    """A year of all endpoints at 1d from a service that takes its time: how long, against eight requests at a time."""
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    days = ["--since", str(last - timedelta(days=364)), "--until", str(last + timedelta(days=1))]
+    endpoints = [word for name in ENDPOINTS for word in ("--endpoint", name)]
+    folder.mkdir()
+    with serving(1, "0", str(seconds)) as base:
+        env = {**environment_of(base, folder), "USAGE_PIPELINE_BUCKET_WIDTH": "1d"}
+        cost = cost_of([sys.executable, "-m", _US, "sync", *endpoints, *days], env=env, cwd=folder)
+        with urlopen(base.removesuffix("/v1") + "/requests") as answer:  # noqa: S310 - our own server
+            requests = json.load(answer)
+    least = sum(-(-365 // row.page_limits["1d"].maximum) for row in ENDPOINTS.values())
+    ratio = cost.wall_seconds / (requests * seconds / 8)
+    return {**cost.as_dict(), "requests": requests, "least_requests": least, "wall_by_requests": round(ratio, 2)}
+
+
 def print_table(results: dict[str, Any]) -> None:
     """The figures, and of each how many times ours it is."""
     titles = ("contender", "run", "wall s", "CPU s", "peak MiB", "wall / ours", "CPU / ours", "sums")
@@ -81,7 +98,12 @@ def main() -> None:
     parser.add_argument("--gzip", action="store_true", help="compress answers for those who ask")
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "usage_pipeline_benchmarks")
     parser.add_argument("--json", type=Path, default=Path(tempfile.gettempdir()) / "benchmarks.json")
+    parser.add_argument("--slow", type=float, metavar="SECONDS", help="only a year at 1d, each answer after so long")
     asked = parser.parse_args()
+    if asked.slow:
+        with tempfile.TemporaryDirectory() as scratch:
+            sys.stdout.write(json.dumps(measure_slow(asked.slow, Path(scratch) / "slow"), indent=1) + "\n")
+        return
     work = Work(groups=asked.groups, days=asked.days, last_day=datetime.now(UTC).date() - timedelta(days=2))
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch, serving(work.groups, *(["--gzip"] * asked.gzip)) as base:

@@ -12,9 +12,11 @@ import sys
 from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
+from usage_pipeline.windows import WIDTH_SECONDS
 from usage_pipeline_tests.benchmarks.work import MINUTES, minutes
 
 _MOST_BUCKETS = MINUTES
+_NO_NAMES = b'{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}'
 _HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
 
 
@@ -24,19 +26,36 @@ class _Pages:
     def __init__(self, groups: int, extra: int) -> None:
         self._minutes, self.sums = minutes(groups, extra)
         self._zipped: dict[str, bytes] = {}
+        self.requests = 0
 
     def body(self, target: str, *, is_zipped: bool) -> bytes:
         """The answer to a request target."""
         url = urlsplit(target)
         if url.path == "/sums":
             return json.dumps(self.sums).encode()
+        if url.path == "/requests":
+            return json.dumps(self.requests).encode()
+        self.requests += 1
         if is_zipped and target in self._zipped:
             return self._zipped[target]
         asked = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        body = self._page(asked)
+        if "bucket_width" not in asked:
+            return _NO_NAMES
+        is_quiet = not url.path.endswith("/usage/completions") or asked["bucket_width"] != "1m"
+        body = self._quiet_page(asked) if is_quiet else self._page(asked)
         if is_zipped:
             body = self._zipped[target] = gzip.compress(body, 5)
         return body
+
+    def _quiet_page(self, asked: dict[str, str]) -> bytes:
+        """Buckets without results, of any width and endpoint; asked for page-aligned windows only."""
+        step = WIDTH_SECONDS[asked["bucket_width"]]
+        starts = range(int(asked["start_time"]), int(asked["end_time"]), step)
+        buckets = [
+            b'{"object":"bucket","start_time":%d,"end_time":%d,"results":[]}' % (start, start + step)
+            for start in starts
+        ]
+        return b'{"object":"page","data":[%s],"has_more":false,"next_page":null}' % b",".join(buckets)
 
     def _page(self, asked: dict[str, str]) -> bytes:
         first, end = int(asked.get("page", asked["start_time"])), int(asked["end_time"])
