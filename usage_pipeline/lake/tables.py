@@ -58,7 +58,10 @@ class Content:
 
     def rows_of(self, days: Iterable[date]) -> pa.Table:
         """The rows of some of the days, in canonical order."""
-        wanted = pa.array(sorted(days), pa.date32())
+        chosen = set(days)
+        if all(day in chosen for day, held in self.days.items() if held.rows):
+            return self.table  # the usual case, and a copy would be as large
+        wanted = pa.array(sorted(chosen), pa.date32())
         return self.table.filter(pc.is_in(self.table["date"], wanted))
 
 
