@@ -274,6 +274,7 @@ def _fitted(settings: Settings, endpoint: Endpoint, read: WindowRead, spool: Spo
     content = normalize(endpoint, settings.organization, read)
     emptied = replace(read, buckets=[replace(bucket, results=()) for bucket in read.buckets])
     rows = spool.keep_columns(one_batch(content.table))
+    give_memory_back()
     return _Waiting(replace(content, read=emptied, table=content.table.schema.empty_table()), rows)
 
 
@@ -281,6 +282,7 @@ def _store(
     settings: Settings, log: CoverageLog, waiting: _Waiting, sync_id: str, is_landed_always: bool
 ) -> dict[str, Any]:
     """Make the lake hold what was read; a replay that is adopting its result goes first."""
+    give_memory_back()
     content = replace(waiting.content, table=pa.Table.from_batches([waiting.rows()]))
     recorded_at = utc_now()
     with shared(settings.data_dir / REPLAY_LOCK):

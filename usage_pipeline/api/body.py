@@ -12,7 +12,7 @@ from contextlib import aclosing
 import httpx
 
 _PIECE_BYTES = 1024 * 1024
-_LARGE_BYTES = 8 * 1024 * 1024
+_LARGE_BYTES = 2 * 1024 * 1024  # of several that wait for their turn, each has this much in memory
 _FREE_BYTES = 16 * 1024 * 1024
 _MOST_GROWTH = 200  # pages shrink to a tenth or a thirtieth; gzip can do a thousandth
 _GZIP = 16 + zlib.MAX_WBITS

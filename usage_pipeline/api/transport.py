@@ -21,6 +21,7 @@ from usage_pipeline.api.error_answers import USAGE, Purpose, quoted, refusal
 from usage_pipeline.api.headers import retry_after, served_at
 from usage_pipeline.api.models import NotJson
 from usage_pipeline.errors import BadPayload, FixConfig, PermissionRefused, RateLimited, RetryLater
+from usage_pipeline.memory import give_memory_back
 from usage_pipeline.records import RawPage
 from usage_pipeline.redaction import forms_of, redacted
 from usage_pipeline.spool import Kept, held
@@ -199,7 +200,9 @@ class Transport:
             if received.status == 200 and len(received.body) < _ASIDE_BYTES:
                 return self._read(received, read, where)
             if received.status == 200:
-                return await asyncio.to_thread(self._read, received, read, where)  # others go on receiving
+                answer = await asyncio.to_thread(self._read, received, read, where)  # others go on receiving
+                give_memory_back()
+                return answer
         if received.status in (408, 429) or received.status >= 500:
             return self._busy(received, where)
         group_by = [value for name, value in params if name == "group_by[]"]
