@@ -101,3 +101,17 @@ def test_days_of_two_bucket_widths_in_one_month_are_published(tmp_path: Path) ->
         service.now += timedelta(minutes=1)
     found = rows(days, "select bucket_width, count(*)::int from usage.completions group by all order by all")
     assert found == [("1d", 4), ("1m", 12)]
+
+
+def test_a_very_long_window_is_logged_on_the_way(tmp_path: Path) -> None:
+    """The coverage log is written before more commits have gone by than are looked through after a kill."""
+    service, settings = _Days(), played_settings(tmp_path, **{MINUTES: "1m"})
+    first = FIRST - 18 * DAY_SECONDS
+    for place in range(18):
+        service.put("completions", first + place * DAY_SECONDS, completion(model="a"), completion(model="b"))
+    done = service.sync(settings, Window.of_times(first, FIRST + 4 * DAY_SECONDS), "completions").endpoints[0]
+    assert len(done.rows) == 22
+    assert rows(settings, "select count(*)::int, count(distinct commit_id)::int from meta.sync_log") == [(22, 22)]
+    log = Lake(settings.lake_dir).sync_log.open()
+    assert log is not None
+    assert [commit["operation"] for commit in log.history()].count("WRITE") == 2
