@@ -40,14 +40,16 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("the last bucket of a read is dropped", "api/client.py", "        if not buckets:\n            return None",
-           "        buckets = buckets[:-1]\n        if not buckets:\n            return None"),
+    Mutant("the last bucket of a read is dropped", "api/portions.py",
+           "buckets = [bucket for part in group for bucket in part.buckets]\n",
+           "buckets = [bucket for part in group for bucket in part.buckets][:-1] or group[0].buckets\n"),
     Mutant("a missing closed bucket is accepted", "api/listing.py", "        if closed:\n", "        if False:\n"),
     Mutant("a repeated cursor ends a listing", "api/paging.py",
            'raise self._wrong("a page cursor came twice: following it would never end")', "return None"),
     Mutant("one window is stored before another is known to fit", "sync.py",
-           "contents = [await asyncio.to_thread(normalize, endpoint, settings.organization, read) for read in reads]\n",
-           "contents = (normalize(endpoint, settings.organization, read) for read in reads)\n"),
+           "                contents.append(await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))\n",
+           "                one = await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool)\n"
+           "                rows.append(_store(settings, log, one, sync_id, is_landed_always))\n"),
     Mutant("the window's end is a day too far", "windows.py", "last = (self.end - timedelta(seconds=1)).date()",
            "last = self.end.date()"),
     Mutant("rows of one group are not summed", "lake/tables.py",
@@ -71,8 +73,8 @@ MUTANTS = (
            '            mode="overwrite",\n            predicate=" and ".join(conditions),\n',
            '            mode="append",\n'),
     Mutant("another writer's commit is not noticed", "lake/store.py",
-           "            at,\n            rows,\n            mode=",
-           "            self.create(),\n            rows,\n            mode="),
+           "            at,\n            rows.to_reader",
+           "            self.create(),\n            rows.to_reader"),
     Mutant("restatements: inserted and deleted are swapped", "lake/diff.py",
            "then 'inserted' when n.date is null then 'deleted'", "then 'deleted' when n.date is null then 'inserted'"),
     Mutant("restatements: rows with a null dimension never match", "lake/diff.py",
