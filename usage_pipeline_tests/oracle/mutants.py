@@ -47,7 +47,8 @@ MUTANTS = (
     Mutant("a repeated cursor ends a listing", "api/paging.py",
            'raise self._wrong("a page cursor came twice: following it would never end")', "return None"),
     Mutant("one window is stored before another is known to fit", "sync.py",
-           "                contents.append(await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))\n",
+           "                contents.append("
+           "await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))\n",
            "                one = await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool)\n"
            "                rows.append(_store(settings, log, one, sync_id, is_landed_always))\n"),
     Mutant("the window's end is a day too far", "windows.py", "last = (self.end - timedelta(seconds=1)).date()",
