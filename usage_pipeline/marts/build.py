@@ -28,6 +28,7 @@ from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints,
 from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.windows import Window
 
+_MOST_ROWS = 200_000  # of usage and costs, that a mart is computed from at once
 _ALL = "all"  # the storage partition of a mart of scope whole
 _WANTED = pa.schema([("organization", pa.string()), ("date", pa.date32())])
 
@@ -173,12 +174,29 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
             changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
             if changed or (not before and organization in _organizations(lake, name)):
                 computed = sorted(days if mart.is_whole else changed)
-                # Where nothing is remembered, whatever the table holds of the organization goes.
-                rows = builder.rebuild(mart, organization, computed, keeps_others=bool(before))
+                rows, keeps_others = 0, bool(before)
+                for portion in _portions(mart, organization, computed, contents):
+                    # Where nothing is remembered, whatever the table holds of the organization goes.
+                    rows += builder.rebuild(mart, organization, portion, keeps_others=keeps_others)
+                    keeps_others = True
                 builder.notes.append(note_of(mart, organization, rows, changed))
                 done = builds[name]
                 builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
     return list(builds.values())
+
+
+def _portions(mart: Mart, organization: str, days: list[date], contents: Contents) -> list[list[date]]:
+    """The days, in order, as many at a time as fit into memory together; all at once where the mart looks over days."""
+    portions: list[list[date]] = [[]]
+    rows = 0
+    for day in days:
+        own = contents.rows[organization, day]
+        if rows + own > _MOST_ROWS and portions[-1] and not mart.is_whole:
+            portions.append([])
+            rows = 0
+        portions[-1].append(day)
+        rows += own
+    return portions
 
 
 def pin_mart(lake: Lake, name: str) -> Pinned:

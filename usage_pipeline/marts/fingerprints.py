@@ -34,7 +34,9 @@ DayPrints = dict[date, str]
 
 
 class Contents:
-    """What a snapshot's days hold: per organization, day and endpoint a content hash, and what dimensions say."""
+    """What a snapshot's days hold: per organization, day and endpoint a content hash, what dimensions say, and how many
+    rows a day has.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -45,8 +47,10 @@ class Contents:
         for organization, day in closed:
             self.billed[organization].append(str(day))
         self.days: dict[str, dict[date, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        self.rows: dict[tuple[str, date], int] = defaultdict(int)
         for row in snapshot.coverage().to_pylist():
             self.days[row["organization"]][row["date"]][row["endpoint"]] = row["content_hash"]
+            self.rows[row["organization"], row["date"]] += row["rows"]
 
 
 def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Mapping[str, DayPrints]) -> DayPrints:
