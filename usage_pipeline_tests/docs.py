@@ -1,6 +1,6 @@
-"""What of the README is derived: run `python -m usage_pipeline_tests.docs` to bring it up to date.
+"""What of the pages is derived: run `python -m usage_pipeline_tests.docs` to bring it up to date.
 
-Put rendering of README parts here: tables from the package's facts, answers from the lived quarter. Checking them is
+Put rendering of their parts here: tables from the package's facts, answers from the lived quarter. Checking them is
 unit/test_docs.py's and unit/test_quarter.py's.
 """
 
@@ -19,9 +19,9 @@ from usage_pipeline.lake.schemas import PART, RESTATEMENTS, SYNC_LOG, columns
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.settings import Settings
+from usage_pipeline_tests.pages import ANALYSTS, BILL, read
 from usage_pipeline_tests.quarter import live
 
-README = Path(__file__).parents[1] / "README.md"
 _ANSWER = re.compile(r"(```sql\n(.*?)```\n\n```text\n)(.*?)```", re.DOTALL)
 _EXPLAINED = re.compile(
     r"(```console\n\$ uv run usage-pipeline explain ([^\n]*)\n  \.\.\. [^\n]*\n)(.*?)```", re.DOTALL
@@ -31,7 +31,7 @@ _BLOCK = re.compile(r"(<!-- generated: tables [^\n]*-->\n).*?(<!-- end -->)", re
 
 
 def tables_text() -> str:
-    """The README's tables of tables."""
+    """The tables of tables."""
     shared = [name for name, _, _ in columns(next(iter(ENDPOINTS.values())))[:5]]
     lines = ["| table | what | dimensions | measures |", "| --- | --- | --- | --- |"]
     lines += [_endpoint_line(endpoint) for endpoint in ENDPOINTS.values()]
@@ -60,9 +60,9 @@ def _names(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def answered(readme: str, settings: Settings) -> str:
-    """The README with the answers of its money section, queries and `explain`, as this warehouse gives them."""
-    head, title, rest = readme.partition("## The bill, explained\n")
+def answered(page: str, settings: Settings) -> str:
+    """The page with the answers of its money section, queries and `explain`, as this warehouse gives them."""
+    head, title, rest = page.partition(BILL)
     section, following, tail = rest.partition("\n## ")
     section = _ANSWER.sub(lambda match: f"{match[1]}{_answer(match[2], settings)}```", section)
     section = _EXPLAINED.sub(lambda match: f"{match[1]}{_explained(match[2], settings)}```", section)
@@ -92,12 +92,12 @@ def _explained(command: str, settings: Settings) -> str:
     return "".join(f"{textwrap.fill(line, 118)}\n" for line in told[:_SENTENCES])
 
 
-def rendered(readme: str) -> str:
-    """The README with its generated part made anew."""
-    return _BLOCK.sub(lambda match: match[1] + tables_text() + match[2], readme)
+def rendered(page: str) -> str:
+    """The page with its generated part made anew."""
+    return _BLOCK.sub(lambda match: match[1] + tables_text() + match[2], page)
 
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        text = answered(rendered(README.read_text(encoding="utf-8")), live(Path(folder)))
-    README.write_text(text, encoding="utf-8")
+        text = answered(rendered(read(ANALYSTS)), live(Path(folder)))
+    ANALYSTS.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """A quarter of a made-up organization, lived: synced as time passes, with all that changes names, bills and budgets.
 
-Put the making of this warehouse here; what must hold of it is unit/test_quarter.py's, README's part docs.py's.
+Put the making of this warehouse here; what must hold of it is unit/test_quarter.py's, the pages' part docs.py's.
 """
 
 from datetime import UTC, date, datetime, timedelta

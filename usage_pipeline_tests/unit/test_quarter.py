@@ -1,4 +1,4 @@
-"""The whole of the money on a lived quarter: sums to the last digit, grains, explanations, rebuilds, README's answers.
+"""The whole of the money on a lived quarter: sums to the last digit, grains, explanations, rebuilds, answers.
 
 Put here what must hold of everything together; one mart's own behaviour is tested beside it.
 """
@@ -18,7 +18,8 @@ from usage_pipeline.lake.locks import exclusive
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
-from usage_pipeline_tests.docs import README, answered
+from usage_pipeline_tests.docs import answered
+from usage_pipeline_tests.pages import ANALYSTS, bill, fences, read
 from usage_pipeline_tests.quarter import live, quarter_settings
 from usage_pipeline_tests.world import NOW, everything, rows
 
@@ -121,17 +122,17 @@ def test_checks_find_no_fault_of_ours(quarter: Settings) -> None:
     assert not found & {"allocation", "focus", "coverage", "freshness"}
 
 
-def test_the_readmes_answers_are_real(quarter: Settings) -> None:
-    """Questions and `explain` of README are answered so (else: python -m usage_pipeline_tests.docs).
+def test_the_pages_answers_are_real(quarter: Settings) -> None:
+    """Questions and `explain` of analysts.md are answered so (else: python -m usage_pipeline_tests.docs).
 
     Under another version of the price book other estimates are right: then only the questions' columns are compared.
     """
-    readme = README.read_text(encoding="utf-8")
-    told = answered(readme, quarter)
-    if f"genai-prices {version('genai-prices')})" in readme:
-        assert told == readme
+    page = read(ANALYSTS)
+    told = answered(page, quarter)
+    if f"genai-prices {version('genai-prices')})" in page:
+        assert told == page
+    assert len(fences(bill(page), "sql")) == len(fences(bill(page), "text")) == 10
+    assert len(fences(bill(page), "console")) == 1, "`explain`, which `answered` runs"
+    assert all(len(answer.splitlines()) > 1 for answer in fences(bill(told), "text")), "every question has an answer"
     heads = re.compile(r"```text\n(\w.*)\n")
-    answers = re.findall(r"```text\n(.*?)```", told, re.DOTALL)
-    assert len(answers) == 10
-    assert all(len(answer.splitlines()) > 1 for answer in answers), "every question has an answer"
-    assert [line.split() for line in heads.findall(told)] == [line.split() for line in heads.findall(readme)]
+    assert [line.split() for line in heads.findall(told)] == [line.split() for line in heads.findall(page)]
