@@ -107,7 +107,18 @@ def test_every_console_block_is_run(page: Path, checkout: Path, still_world: Wor
         assert not_there(step.shown, output) is None, f"{step.command}\n{output}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_an_output_that_is_not_there_is_noticed() -> None:
+    """Lines shown must be there in their order; `...` stands for anything, and nothing else does."""
+    (step,) = steps(["$ verify  # exit code 3\nfound: ...\n  ... more ...\nlast\n"])
+    assert (step.command, step.code) == ("verify  # exit code 3", 3)
+    assert not_there(step.shown, "first\nfound: 7 files\nbetween\nlast\n") is None
+    assert not_there(step.shown, "last\nfound: 7 files\n") == "last"
+    assert not_there(step.shown, "was found: 7\nlast\n") == "found: ..."
+    with pytest.raises(ValueError, match="begins with"):
+        steps(["uv run usage-pipeline status\n"])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if fences(read(page), "python")], ids=lambda page: page.stem)
 def test_every_python_block_runs(page: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python example of a page runs where the warehouse is."""
     monkeypatch.chdir(checkout)
@@ -197,6 +208,12 @@ def test_changes_has_a_line_for_this_version() -> None:
     """The newest entry under Changes is the version in pyproject.toml."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert TEXT.split("## Changes\n\n- ")[1].startswith(f"{version}:")
+
+
+def test_the_mart_that_is_shown_whole_is_the_one_there_is() -> None:
+    """Who copies the example of a mart copies one that works."""
+    mart = ROOT / "usage_pipeline" / "marts" / "cost_daily.sql"
+    assert mart.read_text(encoding="utf-8") in fences(read(ENGINEERS), "sql")
 
 
 def test_measurements_have_their_place() -> None:
