@@ -11,6 +11,11 @@ from usage_pipeline.settings import Settings
 from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.world import World, open_world
 
+_LONGEST = tuple(
+    f"usage_pipeline_tests/{module}.py"
+    for module in ("dagster/test_ui", "dagster/test_demo", "crashes/test_kills", "unit/test_quarter")
+)
+
 
 @pytest.fixture(scope="session")
 def still_world() -> Iterator[World]:
@@ -58,3 +63,8 @@ def _chosen_marts(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: tests that wait for processes of their own leave a core idle."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules whose single tests take longest: begun last, one core would wait for them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
