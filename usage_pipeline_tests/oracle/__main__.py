@@ -10,6 +10,8 @@ from multiprocessing import get_context
 
 from usage_pipeline_tests.oracle.history import STEPS, play_seed, quiet, shrink
 
+_TOLD_EVERY = 50  # histories
+
 
 def main() -> int:
     """Run as many histories as the cases need."""
@@ -29,8 +31,9 @@ def main() -> int:
                 if not asked.no_shrink:
                     print(f"\nshrinking ...\n{shrink(failure)}")  # noqa: T201 - its answer
                 return 1
-            if sys.stderr.isatty() or done == len(seeds):
-                print(f"\r{done * STEPS} cases, {time.monotonic() - began:.0f} s", end="", file=sys.stderr)  # noqa: T201
+            if sys.stderr.isatty() or done % _TOLD_EVERY == 0:
+                end = "\r" if sys.stderr.isatty() else "\n"
+                print(f"{done * STEPS} cases, {time.monotonic() - began:.0f} s", end=end, file=sys.stderr, flush=True)  # noqa: T201
     print(f"\n{len(seeds) * STEPS} cases in {len(seeds)} histories held, {time.monotonic() - began:.0f} s")  # noqa: T201
     return 0
 

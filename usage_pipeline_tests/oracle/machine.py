@@ -168,8 +168,9 @@ class Machine:
             other = played_settings(self.folder.with_name("scratch"))
             shutil.rmtree(other.data_dir, ignore_errors=True)
             shutil.copytree(self.settings.lake_dir, other.lake_dir)
-            shutil.rmtree(other.lake_dir / "marts")
-            shutil.rmtree(other.lake_dir / "meta" / "mart_log")
+            for made in ("marts", "meta/mart_log"):
+                if (other.lake_dir / made).exists():  # not where nothing was ever synced
+                    shutil.rmtree(other.lake_dir / made)
             refresh(other)
             anew = observed.all_marts(other.warehouse_path)
             shutil.rmtree(other.data_dir)
