@@ -19,6 +19,7 @@ export = typer.Typer(help="Write what the warehouse holds to files other tools r
 app.add_typer(export, name="export")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 Endpoints = Annotated[
     list[str] | None, typer.Option("--endpoint", metavar="N", help="Only this endpoint; may be repeated.")
 ]
@@ -94,11 +95,12 @@ def sync(
     until: Annotated[str | None, typer.Option(metavar="D", help="Day to stop before; default: today included.")] = None,
     endpoint: Endpoints = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read usage and costs into the warehouse: what is due, or the days asked for."""
     from usage_pipeline.cli.sync import run_sync
 
-    raise typer.Exit(run_sync(since=since, until=until, names=endpoint, as_json=as_json))
+    raise typer.Exit(run_sync(since=since, until=until, names=endpoint, as_json=as_json, is_quiet=quiet))
 
 
 @app.command()
@@ -128,19 +130,20 @@ def replay(
         bool, typer.Option("--may-forget", help="Go on where raw files are missing: their days are dropped.")
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Rebuild the lake and the warehouse from the raw archive, without network."""
     from usage_pipeline.cli.sync import run_replay
 
-    run_replay(may_forget=may_forget, as_json=as_json)
+    run_replay(may_forget=may_forget, as_json=as_json, is_quiet=quiet)
 
 
 @app.command()
-def publish(as_json: Json = False) -> None:
+def publish(as_json: Json = False, quiet: Quiet = False) -> None:
     """Bring marts and warehouse.duckdb up to date from the lake: after moving the data folder or losing the file."""
     from usage_pipeline.cli.sync import run_publish
 
-    run_publish(as_json=as_json)
+    run_publish(as_json=as_json, is_quiet=quiet)
 
 
 # A query may begin with a comment, `-- like this`: that is no option.

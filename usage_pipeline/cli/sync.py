@@ -17,18 +17,18 @@ from usage_pipeline.windows import Window, parse_day, utc_now
 _COUNTS = ("rows", "inserted", "updated", "deleted", "restated", "requests", "retries", "bytes")
 
 
-def run_sync(*, since: str | None, until: str | None, names: list[str] | None, as_json: bool) -> int:
+def run_sync(*, since: str | None, until: str | None, names: list[str] | None, as_json: bool, is_quiet: bool) -> int:
     """Sync and report; returns the exit code (2 where every failure is one of configuration)."""
     settings = Settings.from_env()
     endpoints = choose_endpoints(names)
     window = window_of(since, until)
     keep_demo_apart(settings)
     lists = choose_lists(names)
-    with progress("syncing endpoints and names", len(endpoints) + len(lists), quiet=as_json) as bar:
+    with progress("syncing endpoints and names", len(endpoints) + len(lists), quiet=as_json or is_quiet) as bar:
         report = sync(settings, endpoints, window, lists=lists, on_done=lambda _: bar.advance(bar.task_ids[0]))
     if as_json:
         print_json(_as_dict(report))
-    else:
+    elif not is_quiet:
         _print(report)
     _complain(report)
     errors = [one.error for one in report.endpoints] + [one.error for one in report.names if not one.is_refused]
@@ -115,10 +115,10 @@ def _names_dict(one: NameSync) -> dict[str, Any]:
     }
 
 
-def run_replay(*, may_forget: bool, as_json: bool) -> None:
+def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
     """Replay and report."""
     settings = Settings.from_env()
-    with progress("replaying raw files", 1, quiet=as_json) as bar:
+    with progress("replaying raw files", 1, quiet=as_json or is_quiet) as bar:
         done = replay(
             settings,
             lambda count, total: bar.update(bar.task_ids[0], completed=count, total=total),
@@ -127,17 +127,17 @@ def run_replay(*, may_forget: bool, as_json: bool) -> None:
     if as_json:
         facts = {"files": done.files, "left_out": done.left_out, "rows": done.rows}
         print_json({**facts, "published": str(done.refreshed.path)})
-    else:
+    elif not is_quiet:
         columns = ["raw files", "left out", "rows", "published"]
         print_table(None, columns, [(done.files, done.left_out, done.rows, str(done.refreshed.path))])
 
 
-def run_publish(*, as_json: bool) -> None:
+def run_publish(*, as_json: bool, is_quiet: bool) -> None:
     """Refresh the warehouse and report what was computed."""
     done = refresh(resident(Settings.from_env()))
     if as_json:
         print_json({"marts": _mart_dicts(done), "published": str(done.path)})
-    else:
+    elif not is_quiet:
         print_table(None, ["mart", "days computed", "rows"], [(b.mart, len(b.days), b.rows) for b in done.builds])
         err().print(f"published {done.path}")
 

@@ -151,6 +151,19 @@ def test_sync_of_the_served_organization_fills_the_warehouse(tmp_path: Path) -> 
     assert rows(settings, "select count(*) > 0 from usage.costs") == [(True,)]
 
 
+def test_quiet_says_nothing_where_all_is_well(tmp_path: Path) -> None:
+    """For cron: no table, no progress, no word; errors are told as ever."""
+    with open_world(now=utc_now()) as world:
+        settings = world.settings(tmp_path / "data")
+        asked = ["sync", "--since", str(utc_now().date() - timedelta(days=1)), "--endpoint", "images"]
+        for command in (asked, ["publish"], ["replay"]):
+            done = run(*command, "--quiet", cwd=tmp_path, **env(settings))
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), command
+        refused = run(*asked, "-q", cwd=tmp_path, **env(settings, OPENAI_ADMIN_KEY="sk-proj-x"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("usage-pipeline: ")
+
+
 def test_a_wrong_key_kind_is_one_line_and_exit_2(still_world: World, tmp_path: Path) -> None:
     """A project key gives one line that says which key is needed, though twelve endpoints refused it."""
     settings = still_world.settings(tmp_path / "data")
