@@ -125,8 +125,7 @@ def sync(
     """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
 
     The lists of names are read beside them. With `is_landed_always` raw gets what was read even where the lake has the
-    same. Errors of an endpoint, of a list and of the refresh are in the report; the
-    refresh happens for what succeeded.
+    same. Errors of an endpoint, a list and the refresh are in the report; what succeeded is refreshed.
 
     Raises:
         FixConfig: settings do not allow to begin (no key, a data folder that cannot be written, a file people write
@@ -156,9 +155,8 @@ def sync(
             return list(done), list(named)
 
     done, named = asyncio.run(read_all())
-    done = logged(settings, log, done)
-    report = SyncReport(sync_id=sync_id, endpoints=done, names=named)
-    if not any(one.rows for one in done) and not any(one.outcome == "replaced" for one in named):
+    report = SyncReport(sync_id=sync_id, endpoints=logged(settings, log, done), names=named)
+    if not any(one.rows for one in report.endpoints) and not any(one.outcome == "replaced" for one in named):
         return report
     try:
         return replace(report, refreshed=refresh(settings))
@@ -208,7 +206,7 @@ async def sync_endpoint(
     error: UsagePipelineError | None = None
     try:
         with memory_explained(endpoint.name):
-            windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, log, endpoint, now))
+            windows = (window,) if window else await asyncio.to_thread(_due, settings, log, endpoint, now)
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
             reads = _joined(await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows)))
             spool = Spool(settings.data_dir, memory_bytes=MEMORY_BYTES if len(reads) == 1 else 0)
@@ -234,6 +232,12 @@ async def sync_endpoint(
     if on_done is not None:
         on_done(done)
     return done
+
+
+def _due(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> tuple[Window, ...]:
+    """The windows that are due; what a killed run stored is not, though it came not to log it."""
+    log.count_unlogged(log.lake.usage(endpoint).open())
+    return tuple(due_windows(settings, log, endpoint, now))
 
 
 async def _read_kept(

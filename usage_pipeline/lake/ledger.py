@@ -61,13 +61,15 @@ class CoverageLog:
         self._stored = SYNC_LOG.empty_table()
         self._known: frozenset[str] = frozenset()
         self._pending: list[dict[str, Any]] = []
+        self._unlogged: list[dict[str, Any]] = []
 
     def rows(self) -> pa.Table:
         """Every row, each commit once, those not yet written included."""
         with self._lock:
             self._read()
-            pending = [row for row in self._pending if row["commit_id"] not in self._known]
-            return pa.concat_tables([self._stored, pa.Table.from_pylist(pending, schema=SYNC_LOG)])
+            more = {row["commit_id"]: row for row in (*self._unlogged, *self._pending)}
+            new = [row for commit_id, row in more.items() if commit_id not in self._known]
+            return pa.concat_tables([self._stored, pa.Table.from_pylist(new, schema=SYNC_LOG)])
 
     def pinned(self) -> tuple[DeltaTable | None, pa.Table]:
         """The version that is written, and its rows."""
@@ -85,6 +87,13 @@ class CoverageLog:
         """Keep a row to be written."""
         with self._lock:
             self._pending.append(dict(row))
+
+    def count_unlogged(self, table: DeltaTable | None) -> None:
+        """Count what killed runs committed to a table and did not log; writing that is left to `recover`."""
+        if table is not None:
+            found = [from_note(note) for note in unrecorded(self, [table])]
+            with self._lock:
+                self._unlogged += found
 
     def flush(self) -> None:
         """Write what was added, in one commit that carries it too: one damaged file then does not lose it."""

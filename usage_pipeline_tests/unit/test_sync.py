@@ -226,3 +226,21 @@ def test_a_missing_key_stops_before_anything(data_dir: Path) -> None:
     with pytest.raises(FixConfig, match="OPENAI_ADMIN_KEY"):
         sync(settings, choose_endpoints(None))
     assert not data_dir.exists()
+
+
+def test_what_a_killed_run_stored_is_not_due_though_it_was_not_logged(
+    world: World, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit itself says what was read: the next run does not ask for it again, and logs it."""
+    settings = world.settings(data_dir, USAGE_PIPELINE_LOOKBACK_DAYS="2")
+
+    def killed(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("usage_pipeline.sync.logged", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.sync(settings, None, ["moderations"])
+    again = world.sync(settings, None, ["moderations"]).endpoints[0]
+    assert [str(window) for window in again.windows] == ["2026-11-18..2026-11-21"]
+    assert rows(settings, "select count(distinct sync_id) from meta.sync_log") == [(2,)]
