@@ -87,13 +87,15 @@ def due_reasons(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: d
     """Days to read without being told, and why: unknown ones, the lookback, those not yet checked at its age, the deep
     re-read.
 
-    The third kind is what a host that was off left behind: a day last read while young may have changed since. The
-    last finds what changes later than the lookback reaches, and so lengthens it.
+    What a killed run stored is known, though it came not to log it. The third kind is what a host that was off left
+    behind: a day last read while young may have changed since. The last finds what changes later than the lookback
+    reaches, and so lengthens it.
     """
     today = now.date()
     first = settings.first_day(today)
     if first > today:
         raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
+    log.count_unlogged(log.lake.usage(endpoint).open_or_none())  # of a damaged table the store tells
     settling = observed_settling(log.lake, log.rows(), now, endpoint.name).get((settings.organization, endpoint.name))
     lookback = timedelta(days=lookback_days(settings.lookback_days, settling))
     everything = Window.of_days(first, today + timedelta(days=1))

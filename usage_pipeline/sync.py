@@ -206,7 +206,7 @@ async def sync_endpoint(
     error: UsagePipelineError | None = None
     try:
         with memory_explained(endpoint.name):
-            windows = (window,) if window else await asyncio.to_thread(_due, settings, log, endpoint, now)
+            windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, log, endpoint, now))
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
             reads = _joined(await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows)))
             spool = Spool(settings.data_dir, memory_bytes=MEMORY_BYTES if len(reads) == 1 else 0)
@@ -232,12 +232,6 @@ async def sync_endpoint(
     if on_done is not None:
         on_done(done)
     return done
-
-
-def _due(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: datetime) -> tuple[Window, ...]:
-    """The windows that are due; what a killed run stored is not, though it came not to log it."""
-    log.count_unlogged(log.lake.usage(endpoint).open())
-    return tuple(due_windows(settings, log, endpoint, now))
 
 
 async def _read_kept(
