@@ -228,11 +228,8 @@ def unrecorded(log: CoverageLog, tables: Iterable[DeltaTable]) -> list[Mapping[s
     found: list[Mapping[str, Any]] = []
     for table in tables:
         known = log.commit_ids()
-        missing: list[Mapping[str, Any]] = []
-        for note in commit_notes(table):
-            if note["commit_id"] in known:
-                break
-            missing.append(note)
+        # All of them are looked at: of two runs that wrote different days, the later commit may be logged first.
+        missing = [note for note in commit_notes(table) if note["commit_id"] not in known]
         found += reversed(missing)
     return found
 
