@@ -15,8 +15,9 @@ from deltalake import DeltaTable
 
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.landing import landed_path
+from usage_pipeline.lake.notes import commit_notes
 from usage_pipeline.lake.schemas import SYNC_LOG
-from usage_pipeline.lake.store import Lake, LakeTable, commit_notes
+from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.windows import Window
 
 # A commit counts once even where a crash recovery and its writer both recorded it.
@@ -94,6 +95,12 @@ class CoverageLog:
             found = [from_note(note) for note in unrecorded(self, [table])]
             with self._lock:
                 self._unlogged += found
+
+    def complete(self, notes: Iterable[Mapping[str, Any]]) -> None:
+        """Write the rows of commits that their writers did not come to log."""
+        for note in notes:
+            self.add(from_note(note))
+        self.flush()
 
     def flush(self) -> None:
         """Write what was added, in one commit that carries it too: one damaged file then does not lose it."""
@@ -217,10 +224,8 @@ def forget_days(lake: Lake, endpoint: str, days: Collection[tuple[str, date]]) -
 def recover(log: CoverageLog, tables: Iterable[DeltaTable]) -> None:
     """Record commits whose writer was killed after changing a table and before logging it."""
     missing = unrecorded(log, tables)
-    for note in missing:
-        log.add(from_note(note))
     if missing:
-        log.flush()
+        log.complete(missing)
 
 
 def unrecorded(log: CoverageLog, tables: Iterable[DeltaTable]) -> list[Mapping[str, Any]]:

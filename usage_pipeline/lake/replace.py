@@ -22,8 +22,9 @@ from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.diff import Changes, compare
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states, naive, recover, to_note
+from usage_pipeline.lake.notes import commit_notes
 from usage_pipeline.lake.schemas import storage_parts
-from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable, commit_notes
+from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable
 from usage_pipeline.lake.tables import Content
 
 _ATTEMPTS = 12
@@ -38,6 +39,11 @@ class _Decision:
     states: Mapping[date, DayState]
     to_write: frozenset[date]
     to_log: frozenset[date]
+
+    @property
+    def first_read(self) -> frozenset[date]:
+        """The days nobody read before."""
+        return self.to_log - self.states.keys()
 
 
 def replace_window(
@@ -78,16 +84,20 @@ def _replace(
     is_landed_always: bool,
 ) -> dict[str, Any]:
     landed: Path | None = None
+    tried: set[str] = set()
     lake = log.lake
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
         decision = _decide(log, table, content, is_replay=land is None, is_landed_always=is_landed_always)
         if not decision.to_log:
+            if not tried & log.commit_ids():  # another writer's newer read made this one needless
+                _discard(landed)
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
             log.add(row)
             return row
         # Of each attempt its own: rows an attempt left in the ledger must not count for the next one.
         attempt_id = commit_id or uuid.uuid4().hex
+        tried.add(attempt_id)
         try:
             landed = landed or (land() if land else None)
             row = _commit(lake, table, content, sync_id, recorded_at, decision, attempt_id)
@@ -173,6 +183,8 @@ def _commit(
     row = _log_row(content, sync_id, recorded_at, "replaced", decision.to_log, changes, commit_id=commit_id)
     if changes.restatements.num_rows:
         lake.restatements.append(changes.restatements)
+    # A first read that finds no rows touches no file, so another first read of these days would not conflict with it.
+    claims = {f"{content.organization}/{day:%Y-%m}" for day in decision.first_read}
     if decision.to_write:
         table.replace(
             decision.at,
@@ -181,7 +193,10 @@ def _commit(
             days=decision.to_write,
             parts=parts,
             note=to_note(row),
+            claims=claims,
         )
+    elif claims:
+        table.claim(decision.at, claims, to_note(row))
     return row
 
 

@@ -3,37 +3,34 @@
 Put opening, reading, appending and replacing here; what rows mean lives in tables.py, ledger.py and the marts.
 """
 
-import json
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
+from usage_pipeline.lake.notes import FRESH_START, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
-COMMIT_KEY = "usage_pipeline"
 _WRITER = WriterProperties(compression="ZSTD")
 # Old log entries stay: they are sealed like all files, and tell a repair what was written when.
 _HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 _ROWS_AT_ONCE = 8192  # handed to delta-rs: it holds several times what it is given at once
 _COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
 _APPEND_TRIES = 10
-_HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
 
 _log = logging.getLogger(__name__)
-FRESH_START = "fresh start"
 
 CommitConflict = CommitFailedError
 
@@ -145,7 +142,7 @@ class LakeTable:
             schema_mode="merge",
             writer_properties=_WRITER,
             post_commithook_properties=_HOOKS,
-            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(note)} if note else None),
+            commit_properties=noted(note) if note else None,
         )
 
     def replace(
@@ -157,6 +154,7 @@ class LakeTable:
         days: Collection[date] | None,
         parts: Collection[str] | None,
         note: Any,
+        claims: Collection[str] = (),
     ) -> None:
         """Replace the days of one organization by these rows in one commit.
 
@@ -168,6 +166,7 @@ class LakeTable:
             parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict;
                 None for all.
             note: JSON-able value stored with the commit.
+            claims: names; a commit since `at` that claimed one of them refuses this one.
 
         Raises:
             CommitConflict: another writer was first; nothing was written.
@@ -186,7 +185,22 @@ class LakeTable:
             schema_mode="merge",
             writer_properties=_WRITER,
             post_commithook_properties=_HOOKS,
-            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(note)}),
+            commit_properties=noted(note, at, claims),
+        )
+
+    def claim(self, at: DeltaTable, claims: Collection[str], note: Any) -> None:
+        """Commit a note and claims alone: what was found to be without rows then conflicts as rows would.
+
+        Raises:
+            CommitConflict: since `at` another writer claimed one of them; nothing was written.
+        """
+        at.create_write_transaction(
+            [],
+            "append",
+            at.schema(),
+            partition_by=list(self.partition_by),
+            commit_properties=noted(note, at, claims),
+            post_commithook_properties=_HOOKS,
         )
 
     def overwrite(self, rows: pa.Table) -> None:
@@ -199,7 +213,7 @@ class LakeTable:
             schema_mode="overwrite",
             writer_properties=_WRITER,
             post_commithook_properties=_HOOKS,
-            commit_properties=CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(FRESH_START)}),
+            commit_properties=noted(FRESH_START),
         )
 
     def renew(self, rows: pa.Table) -> None:
@@ -227,16 +241,6 @@ class LakeTable:
             table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
         except CommitFailedError:
             return
-
-
-def commit_notes(table: DeltaTable) -> Iterator[Any]:
-    """Notes of the newest commits made by `replace` since the last `overwrite`, newest first."""
-    for commit in table.history(_HISTORY):
-        if COMMIT_KEY in commit:
-            note = json.loads(commit[COMMIT_KEY])
-            if not isinstance(note, dict):  # FRESH_START
-                return
-            yield note
 
 
 class Lake:

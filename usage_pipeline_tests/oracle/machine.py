@@ -121,7 +121,6 @@ class Machine:
                 blind.publish()
                 self.worlds.append(blind)
             self._accept(world, mine)
-        self.worlds += [other for world in self.worlds for other in _said_first(world, mine)]
         self.check()
 
     def replay(self, kill_at: str | None = None, skip: int = 0) -> None:
@@ -308,14 +307,3 @@ def _kept(world: World, reads: list[Read], places: set[int], landed: set[str]) -
         if any(f"/{read.endpoint}/" in name and f"-{start}." in name for name in landed):
             other.orphans.append(read)
     return other
-
-
-def _said_first(world: World, mine: Sequence[Read]) -> list[World]:
-    """A day known to be empty is in the log alone, where no commit conflicts: both runs may say they were first."""
-    other = world.copy()
-    for place, (read, said) in enumerate(other.accepted):
-        if read in mine and said == "unchanged" and not all(read.texts.values()):
-            other.accepted[place] = (read, "replaced")
-            other.publish()
-            return [other]
-    return []

@@ -64,6 +64,8 @@ MUTANTS = (
            "if content.days[day].rows}"),
     Mutant("an older read overwrites a newer one", "lake/replace.py",
            "states[day].checked_at) <= began", "began) <= began"),
+    Mutant("a first read without rows conflicts with nothing", "lake/notes.py",
+           "for claim in sorted(claims)]", "for claim in ()]"),
     Mutant("a read that brought something is not logged", "lake/replace.py",
            "        else:\n            log.add(row)\n", "        else:\n"),
     Mutant("a check that found nothing new is not logged", "lake/replace.py",

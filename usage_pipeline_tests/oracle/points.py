@@ -64,7 +64,7 @@ PUBLISHING = {
     "before the rename": Point("usage_pipeline.lake.catalog", "sync_to_disk", is_after=True),
     "after publishing": Point("usage_pipeline.warehouse", "publish", is_after=True),
 }
-RECOVERING = {"before recovering a log row": Point("usage_pipeline.lake.ledger", "from_note")}
+RECOVERING = {"before recovering a log row": Point("usage_pipeline.lake.ledger:CoverageLog", "complete")}
 REPLAYING = {
     "before adopting": Point(_REPLAY, "_adopt"),
     "between two adoptions": Point(_TABLE, "renew", is_after=True),

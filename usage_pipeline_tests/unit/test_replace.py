@@ -210,6 +210,32 @@ def test_a_writer_that_lost_the_race_compares_again(bench: Bench, monkeypatch: p
     assert row["updated"] == 2
 
 
+@pytest.mark.parametrize(
+    ("step", "older", "newer"),
+    [("replace", {"a": 1}, {}), ("claim", {}, {"a": 1}), ("claim", {}, {})],
+    ids=["rows, then none", "none, then rows", "none twice"],
+)
+def test_days_never_read_before_conflict_without_rows_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, older: dict[str | None, int], newer: dict[str | None, int]
+) -> None:
+    """Of two first reads of a day the later begun is the truth, also where one found no rows that could conflict."""
+    real = getattr(LakeTable, step)
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        bench.replace({FIRST: newer}, at=AT + timedelta(hours=1))
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(LakeTable, step, slow)  # the only way to put another writer exactly in between
+    row = bench.replace({FIRST: older})
+    assert row["outcome"] == "unchanged"
+    assert bench.stored() == ({FIRST: newer} if newer else {})
+    assert bench.raw_files() == 1
+    window = Window.of_days(FIRST, FIRST + timedelta(days=1))
+    state = day_states(CoverageLog(bench.lake), "default", ROW.name, window)[FIRST]
+    assert (state.rows, state.changed_at) == (len(newer), AT + timedelta(hours=1))
+
+
 def test_threads_on_one_window_leave_one_of_their_contents(bench: Bench) -> None:
     """Writers at once end with the content of the read that began last, whoever commits last."""
     failures: list[BaseException] = []
