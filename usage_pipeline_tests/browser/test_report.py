@@ -21,6 +21,8 @@ from usage_pipeline_tests.reported import NOW, TRICKS, planted
 from usage_pipeline_tests.viewing import Viewer, chromium
 from usage_pipeline_tests.world import last_days
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (375, 768, 1280)
 # Elements whose own box leaves the window; what scrolls inside its own frame does not.
 _OUTSIDE = """

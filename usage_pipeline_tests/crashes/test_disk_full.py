@@ -37,6 +37,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_changes_nothing(disk: Path) -> None:
     """However far a run comes, the error names the disk and readers keep what they had; with room the next is whole.
 

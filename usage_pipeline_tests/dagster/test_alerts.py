@@ -20,7 +20,7 @@ from usage_pipeline_tests.dagster.stage import SILENT
 from usage_pipeline_tests.daily_bills import Bills
 from usage_pipeline_tests.receiver import SECRET, Receiver, receiving
 
-pytestmark = pytest.mark.marts("anomalies", "budget_status", "cost_daily_by_project")
+pytestmark = [pytest.mark.slow, pytest.mark.marts("anomalies", "budget_status", "cost_daily_by_project")]
 
 # From the costs to both marts, each step after what it reads.
 MARTS = ("cost_daily", "cost_daily_by_project", "budget_status", "cost_allocated", "cost_drivers_daily", "anomalies")

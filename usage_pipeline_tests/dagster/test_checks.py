@@ -137,6 +137,7 @@ def _embedded(**more: Any) -> dict[str, Any]:
     return {"input_tokens": 5, "num_model_requests": 1, "project_id": "proj_a", "model": "m", **more}
 
 
+@pytest.mark.slow
 def test_unknown_fields_and_negative_counts_reach_their_checks(play: _Play) -> None:
     """A field nobody knows warns, a negative count is an error, other endpoints' checks stay green."""
     day = utc_now().date()
@@ -163,6 +164,7 @@ def _bill(play: _Play, day: date, project: str | None) -> None:
     play.put("costs", day, amount={"value": 2.5, "currency": "usd"}, project_id=project)
 
 
+@pytest.mark.slow
 def test_costs_and_usage_must_know_the_same_days_and_projects(play: _Play) -> None:
     """Billed without usage and used without a bill are listed by day and project; what both know is not."""
     billed, used, both, unassigned = (utc_now().date() - timedelta(days=number) for number in (6, 5, 4, 3))
@@ -178,6 +180,7 @@ def test_costs_and_usage_must_know_the_same_days_and_projects(play: _Play) -> No
     assert verdict.metadata["used_without_bill"].value == [{"date": used.isoformat(), "project_id": "proj_a"}]
 
 
+@pytest.mark.slow
 def test_unsettled_days_are_not_compared(play: _Play) -> None:
     """Bills lag usage: yesterday's usage without a bill is no warning yet."""
     play.put("embeddings", utc_now().date() - timedelta(days=1), **_embedded())

@@ -13,6 +13,8 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import NOW, last_days
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command without any setting of this machine."""

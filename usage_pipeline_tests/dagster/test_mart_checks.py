@@ -11,7 +11,7 @@ from usage_pipeline.marts.checks import NotComparable, UnallocatedDifference, Un
 from usage_pipeline.marts.focus_rules import BrokenRule
 from usage_pipeline_tests.dagster.stage import Stage, recent, values, verdicts
 
-pytestmark = pytest.mark.marts("cost_allocated", "focus", "reconciliation_daily")
+pytestmark = [pytest.mark.slow, pytest.mark.marts("cost_allocated", "focus", "reconciliation_daily")]
 
 DAY = date(2026, 11, 2)
 TOLERANCE = Decimal("0.1")

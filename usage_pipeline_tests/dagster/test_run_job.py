@@ -23,7 +23,7 @@ from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.dagster.stage import Stage, impatient, recent
 from usage_pipeline_tests.world import rows
 
-pytestmark = pytest.mark.marts("cost_daily")
+pytestmark = [pytest.mark.slow, pytest.mark.marts("cost_daily")]
 
 _INTERRUPTED = """
 import sys

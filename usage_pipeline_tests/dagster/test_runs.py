@@ -37,6 +37,7 @@ def _steps(result: dg.ExecuteInProcessResult, kind: str) -> set[str]:
     return {str(event.step_key) for event in result.all_node_events if event.event_type_value == kind}
 
 
+@pytest.mark.slow
 def test_a_range_run_tells_each_day_its_own(stage: Stage) -> None:
     """One run over several days: each partition has its own rows and hash, and the run's facts beside them."""
     window = recent(4)
@@ -62,6 +63,7 @@ def test_a_range_run_tells_each_day_its_own(stage: Stage) -> None:
     assert _metadata(stage, "warehouse").keys() == told.keys()
 
 
+@pytest.mark.slow
 def test_all_endpoints_are_read_at_once(stage: Stage) -> None:
     """The run does not wait for one endpoint after another: twelve requests are under way together."""
     stage.gate.wait_for = len(ENDPOINTS)
@@ -135,6 +137,7 @@ def test_a_service_that_stays_busy_fails_in_the_end(stage: Stage) -> None:
     assert "status 503" in failures(result)["usage__images"]
 
 
+@pytest.mark.slow
 def test_a_second_run_with_nothing_new_writes_nothing(stage: Stage) -> None:
     """Re-reading settled days leaves every usage and mart table at its version."""
     window = recent(3)
@@ -159,6 +162,7 @@ def test_restated_days_are_counted_day_by_day(stage: Stage) -> None:
     assert {day: count for day, count in told.items() if count} == ledger
 
 
+@pytest.mark.slow
 def test_the_key_is_nowhere_in_the_instance(stage: Stage) -> None:
     """After good and bad runs no file of the instance or the lake holds the key, not even compressed."""
     stage.gate.status["images"] = 401

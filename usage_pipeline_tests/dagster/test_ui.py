@@ -17,6 +17,8 @@ from usage_pipeline_tests.dagster.stage import Stage, recent
 from usage_pipeline_tests.dagster.ui_driver import ASSETS, Ui, serving, until
 from usage_pipeline_tests.world import rows
 
+pytestmark = pytest.mark.slow
+
 
 def _listening_addresses(port: int) -> set[str]:
     """Hex addresses (as Linux shows them) that listen on a port."""

@@ -146,6 +146,7 @@ def test_after_a_power_loss_raw_knows_more_than_the_lake(service: Service, synce
     assert everything(synced) == newest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["vector_stores", "restatements", "sync_log", "mart_log"])
 def test_a_replay_killed_while_adopting_is_finished_by_the_next(
     synced: Settings, monkeypatch: pytest.MonkeyPatch, step: str
@@ -341,6 +342,7 @@ def test_an_interrupted_sync_says_so_and_exits_130(tmp_path: Path) -> None:
     assert list(settings.data_dir.rglob("*.parquet")) == []
 
 
+@pytest.mark.slow
 def test_replay_keeps_the_ledgers_it_rebuilds_small(synced: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long archive does not make a file of the coverage log per raw file: many are written together."""
     written: list[int] = []

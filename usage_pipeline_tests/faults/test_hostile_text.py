@@ -185,6 +185,7 @@ def test_f09_f10_nothing_was_obeyed_by_sql_or_paths(settings: Settings) -> None:
     assert not (settings.data_dir.parent / "etc").exists()
 
 
+@pytest.mark.slow
 def test_reading_it_again_changes_nothing_and_restates_exactly(tmp_path: Path) -> None:
     """The same texts again are no change; another value is a restatement under the same keys."""
     settings, service = played_settings(tmp_path), Hostile()

@@ -32,6 +32,7 @@ def _clock(service: StatedService) -> Callable[[], datetime]:
     return lambda: service.now
 
 
+@pytest.mark.slow
 def test_what_raw_lost_is_read_again_from_the_service(service: StatedService, synced: Settings) -> None:
     """Given a client, the doctor lands the lost windows anew: raw alone can give every row again."""
     before = everything(synced)

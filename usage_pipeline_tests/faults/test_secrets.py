@@ -250,6 +250,7 @@ def test_f03_a_bug_in_a_command_is_told_without_the_key(
     assert "direct cause" in err
 
 
+@pytest.mark.slow
 def test_f06_the_command_leaves_the_key_in_no_file_or_stream(world: World, tmp_path: Path) -> None:
     """A real `sync --json` in a process of its own, good and refused: nothing it prints or writes holds the key."""
     settings = world.settings(tmp_path / "data")

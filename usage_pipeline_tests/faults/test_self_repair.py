@@ -212,6 +212,7 @@ def test_what_is_whole_is_found_whole_and_nothing_is_written(synced: Settings) -
     assert {path: path.stat().st_mtime_ns for path in synced.data_dir.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_wrong_rows_in_whole_files_are_found(synced: Settings) -> None:
     """Rows someone wrote into a usage table or a mart with Delta's own tools differ, though every file is whole."""
     before = everything(synced, SCHEMAS)
@@ -224,6 +225,7 @@ def test_wrong_rows_in_whole_files_are_found(synced: Settings) -> None:
         assert everything(synced, SCHEMAS) == before
 
 
+@pytest.mark.slow
 def test_a_lake_without_seals_is_judged_by_its_content(synced: Settings) -> None:
     """A lake older than the seals says so; a wrong day in it is found all the same, and the doctor seals it."""
     before = everything(synced, SCHEMAS)
@@ -242,6 +244,7 @@ def test_a_lake_without_seals_is_judged_by_its_content(synced: Settings) -> None
     assert verify(synced).findings == []
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_to_mend(
     service: StatedService, synced: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +286,7 @@ def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: Stated
     assert everything(synced) == before
 
 
+@pytest.mark.slow
 def test_raw_that_never_reached_the_lake_is_brought_in(service: StatedService, synced: Settings) -> None:
     """After a loss of power raw knows a read the lake does not: it is named, and the doctor brings it in."""
     with power_lost(synced):
@@ -293,6 +297,7 @@ def test_raw_that_never_reached_the_lake_is_brought_in(service: StatedService, s
     assert everything(synced) == newest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["remake", "refresh", "tidy"])
 def test_a_killed_doctor_is_finished_by_the_next(synced: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Killed before a table is exchanged, before publishing or before tidying up, the next doctor ends the work."""

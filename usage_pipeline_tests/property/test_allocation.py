@@ -131,6 +131,7 @@ def grain(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in _GRAIN) for row in rows]
 
 
+@pytest.mark.slow
 @_SOME
 @given(bill=st.lists(bills(), max_size=20), usage=st.lists(uses(), max_size=30), seed=st.randoms(use_true_random=False))
 def test_parts_add_up_to_every_billed_row(bench: Bench, bill: list[Row], usage: list[Row], seed: Any) -> None:

@@ -35,6 +35,7 @@ def _assert_remembered(settings: Settings, memory: Memory) -> None:
             assert rows(settings, query, at_time) == expected, f"{name} at {moment}"
 
 
+@pytest.mark.slow
 def test_every_endpoint_can_be_asked_what_it_said_before(world: World, tmp_path: Path) -> None:
     """Over days of late, restated and vanished rows, each moment's tables come back from the last warehouse."""
     settings, memory = world.settings(tmp_path / "data"), Memory()

@@ -62,6 +62,7 @@ def test_a_mistyped_budget_is_a_warning(bills: Bills) -> None:
     assert set(rows(settings, statuses)) == {("eur", "no_cost"), ("usd", "no_cost"), ("gbp", "ok")}
 
 
+@pytest.mark.slow
 def test_a_budget_written_since_the_last_sync_counts(bills: Bills) -> None:
     """The file is read by the check itself."""
     settings = bills.sync(START, TODAY)
@@ -70,6 +71,7 @@ def test_a_budget_written_since_the_last_sync_counts(bills: Bills) -> None:
     assert len(_of(run_checks(settings, NOW), "budget")) == 1
 
 
+@pytest.mark.slow
 def test_an_anomaly_on_the_last_closed_day_is_found_and_older_ones_are_not(bills: Bills) -> None:
     """Only the last closed day is told; an order of magnitude fails, less warns."""
     bills.bill(TODAY - timedelta(days=2), 20)
@@ -83,6 +85,7 @@ def test_an_anomaly_on_the_last_closed_day_is_found_and_older_ones_are_not(bills
     assert {one.is_error for one in found} == {True}
 
 
+@pytest.mark.slow
 def test_findings_name_projects_as_people_know_them(bills: Bills) -> None:
     """A budget, an anomaly and a bill that usage does not explain are told with the project's last name."""
     bills.budget("project,p,,1,usd")
@@ -105,6 +108,7 @@ def test_findings_name_projects_as_people_know_them(bills: Bills) -> None:
     assert "Not comparable: 7.00 usd." in told["reconciliation"]
 
 
+@pytest.mark.slow
 def test_the_tolerance_of_the_reconciliation_is_a_setting(data_dir: Path) -> None:
     """With a tolerance of everything, a bill without any usage is no finding."""
     for tolerance, found in (("0.05", 1), ("1", 0)):
@@ -125,6 +129,7 @@ def test_a_broken_rule_of_focus_is_an_error(bills: Bills) -> None:
     }
 
 
+@pytest.mark.slow
 def test_gaps_and_endpoints_never_read_are_warnings_with_the_command(bills: Bills) -> None:
     """Days between known days, and endpoints nobody read, are named with what to run."""
     bills.sync(date(2026, 10, 20), TODAY)
@@ -137,6 +142,7 @@ def test_gaps_and_endpoints_never_read_are_warnings_with_the_command(bills: Bill
     assert "was never read: run `usage-pipeline sync --endpoint images`" in found["images"].message
 
 
+@pytest.mark.slow
 def test_old_data_is_a_warning(still_world: World, data_dir: Path) -> None:
     """A day and a half after the last sync it is said once, for all endpoints together."""
     settings = still_world.settings(data_dir)
@@ -154,6 +160,7 @@ def test_an_empty_lake_is_no_success(data_dir: Path) -> None:
         run_checks(played_settings(data_dir), utc_now())
 
 
+@pytest.mark.slow
 def test_readers_find_the_organization_that_is_there(still_world: World, data_dir: Path, tmp_path: Path) -> None:
     """Without one configured, `explain`, `check` and `publish` take the folder's; a wrong one is named."""
     settings = still_world.settings(data_dir, USAGE_PIPELINE_ORGANIZATION="acme")
@@ -169,6 +176,7 @@ def test_readers_find_the_organization_that_is_there(still_world: World, data_di
     assert_one_line(wrong, "holds nothing of organization 'other': set USAGE_PIPELINE_ORGANIZATION to acme", 2)
 
 
+@pytest.mark.slow
 def test_the_commands_exit_codes(bills: Bills, tmp_path: Path) -> None:
     """0 with warnings, 3 with an error or in strict mode; JSON on stdout either way."""
     settings = bills.sync(START, TODAY)

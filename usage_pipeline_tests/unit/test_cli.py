@@ -94,6 +94,7 @@ def test_version_names_what_matters(tmp_path: Path) -> None:
     assert all(re.search(rf"{name} \d+\.", result.stdout) for name in ("dagster", "duckdb", "deltalake", "Python"))
 
 
+@pytest.mark.slow
 def test_a_bug_report_holds_no_secret(synced: Settings, tmp_path: Path) -> None:
     """Versions, settings and counts are in it; neither key nor webhook, nor a wrong setting's value."""
     webhook = "https://hooks.example/T0/canary"
@@ -151,6 +152,7 @@ def test_sync_of_the_served_organization_fills_the_warehouse(tmp_path: Path) -> 
     assert rows(settings, "select count(*) > 0 from usage.costs") == [(True,)]
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_where_all_is_well(tmp_path: Path) -> None:
     """For cron: no table, no progress, no word; errors are told as ever."""
     with open_world(now=utc_now()) as world:
@@ -274,6 +276,7 @@ def test_plan_says_what_a_sync_would_read_and_asks_nothing(world: World, tmp_pat
     assert "1 requests at least" in done.stderr
 
 
+@pytest.mark.slow
 def test_gaps_names_the_missing_days_and_the_command_that_reads_them(world: World, tmp_path: Path) -> None:
     """Days between known ones are listed with a command; it leaves no gap."""
     settings = world.settings(tmp_path / "data")

@@ -54,6 +54,7 @@ def test_the_first_screen_shows_the_two_commands_and_a_picture() -> None:
     assert "![" in FIRST_SCREEN
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "\npip install uv && uv run pytest\n" in ci
+    assert "\nuv run pytest -m slow\n" in ci
 
 
 def test_the_readme_is_short() -> None:
@@ -83,6 +84,7 @@ def test_there_are_ten_queries_and_ten_questions() -> None:
     assert (len(fences(ten, "sql")), len(fences(bill(read(ANALYSTS)), "sql"))) == (10, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
 def test_every_query_runs_and_answers(query: str, warehouse: Settings) -> None:
     """Each query of the pages runs on a synced warehouse and finds rows."""
@@ -91,6 +93,7 @@ def test_every_query_runs_and_answers(query: str, warehouse: Settings) -> None:
     assert found or any(name in query for name in MAY_BE_EMPTY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: page.stem)
 def test_every_console_block_is_run(page: Path, checkout: Path, still_world: World) -> None:
     """A page's commands, one after another in one shell, end as they say and print what is shown of them."""

@@ -255,6 +255,7 @@ def test_keys_and_users_go_by_the_names_they_had_on_the_day(data_dir: Path) -> N
     assert rows(settings, joined) == [("Ann",), ("Ann Lee",)]
 
 
+@pytest.mark.slow
 def test_a_name_recomputes_the_days_it_touches_and_no_others(data_dir: Path) -> None:
     """A key made on the last day asks for that day alone, a rename for the days since; either equals a full build."""
     _, settings = billed(data_dir, *([cost(str(n), project_id="p", api_key_id="k")] for n in range(4)))
@@ -293,6 +294,7 @@ def test_a_project_goes_by_the_name_it_had_on_the_day(data_dir: Path) -> None:
     assert {name for _, name in rows(settings, query, {"id": "q"})} == {"q"}
 
 
+@pytest.mark.slow
 def test_a_restated_day_is_computed_alone_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
     """After a restatement the stored FOCUS rows are those of a fresh warehouse."""
     service, settings = billed(data_dir, *([cost(str(n), **INPUT)] for n in range(3)))

@@ -45,6 +45,7 @@ def _init(world: World, folder: Path, key: str, *options: str) -> "subprocess.Co
     )
 
 
+@pytest.mark.slow
 def test_a_key_that_works_is_written_with_the_first_day_of_cost(present: World, tmp_path: Path) -> None:
     """What `.env` had stays, key and start date are added, the file is its owner's alone, and a sync then begins."""
     (tmp_path / ".env").write_text("# mine\nUSAGE_PIPELINE_ORGANIZATION=acme\n", encoding="utf-8")

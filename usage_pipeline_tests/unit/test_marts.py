@@ -34,6 +34,7 @@ def test_every_column_of_every_mart_is_described() -> None:
         assert list(column_texts(names)) == names, name
 
 
+@pytest.mark.slow
 def test_marts_built_a_few_days_at_a_time_equal_those_built_at_once(
     still_world: World, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_every_mart_is_unique_in_its_grain_and_equals_a_recompute(settings: Worl
     assert rows(settings, f"{long} and measure = 'input_tokens' group by all order by all") == tokens
 
 
+@pytest.mark.slow
 def test_a_changed_day_is_computed_alone_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
     """One restated day is built alone, in the marts that read its endpoint; the result is a full build's."""
     service = Played(NOW)

@@ -31,6 +31,7 @@ select {key}, sum(billed), sum(allocated) from (
 """
 
 
+@pytest.mark.slow
 def test_a_month_of_an_organization_adds_up_in_every_way(still_world: World, data_dir: Path) -> None:
     """30 days with credits, trainings, tools and outages: sums equal per day, project and line item, all explained."""
     settings = still_world.settings(data_dir, USAGE_PIPELINE_START_DATE="2026-10-01")
@@ -164,6 +165,7 @@ def put_day(service: Played, number: int, billed: str, **tokens: int) -> None:
     service.put("costs", start, bill | {"amount": {"value": billed, "currency": "usd"}})
 
 
+@pytest.mark.slow
 def test_a_restated_day_alone_is_spread_again_and_equals_a_full_build(data_dir: Path, tmp_path: Path) -> None:
     """Usage that changes spreads its day's bill anew, and no other; the result is that of a build from nothing."""
     service, settings = Played(NOW), played_settings(data_dir)

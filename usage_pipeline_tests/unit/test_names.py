@@ -67,6 +67,7 @@ def test_every_list_is_in_its_table_as_the_service_shows_it(settings: Settings, 
     assert rows(settings, "select count(*) from dims.api_keys anti join dims.projects p on p.id = project_id") == [(0,)]
 
 
+@pytest.mark.slow
 def test_as_time_passes_deleted_things_keep_their_last_name(world: World, tmp_path: Path) -> None:
     """Over a year of syncs every id ever listed has the name it was last listed under."""
     settings = world.settings(tmp_path)
@@ -192,6 +193,7 @@ def test_one_failing_list_leaves_the_rest_and_its_table_as_it_was(world: World, 
     assert held(settings, NAME_LISTS["users"]) == shown(world, NAME_LISTS["users"])
 
 
+@pytest.mark.slow
 def test_a_key_without_the_scope_for_lists_is_a_warning(tmp_path: Path) -> None:
     """Usage is synced and the command succeeds; each list says in one line which right is missing."""
     with open_world() as world:
@@ -208,6 +210,7 @@ def test_a_key_without_the_scope_for_lists_is_a_warning(tmp_path: Path) -> None:
     assert all(line.startswith("warning: ") and "api.management.read" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_command_shows_names_beside_endpoints(still_world: World, tmp_path: Path) -> None:
     """`sync` has a row per list, `--json` an entry; with --endpoint names are left alone; a failed list exits 1."""
     settings = still_world.settings(tmp_path / "data")
@@ -231,6 +234,7 @@ def test_the_command_shows_names_beside_endpoints(still_world: World, tmp_path: 
     assert choose_lists(None) == ALL
 
 
+@pytest.mark.slow
 def test_replay_rebuilds_the_names_from_raw(world: World, tmp_path: Path) -> None:
     """With the lake gone, raw alone gives back every version, sighting and deletion, to the row."""
     settings = world.settings(tmp_path)
@@ -246,6 +250,7 @@ def test_replay_rebuilds_the_names_from_raw(world: World, tmp_path: Path) -> Non
     assert everything(settings, ["marts"]) == marts
 
 
+@pytest.mark.slow
 @by_key
 def test_cost_by_key_has_the_name_of_the_day_and_says_what_is_deleted(world: World, tmp_path: Path) -> None:
     """Every billed row keeps its amount; names are those of the day's list; much was spent by keys gone by now."""

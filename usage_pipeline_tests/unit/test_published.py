@@ -108,6 +108,7 @@ def test_plain_duckdb_in_another_process_opens_it_from_any_folder(
     assert "2026, 11, 21, 0, 0" in answer.stdout
 
 
+@pytest.mark.slow
 def test_readers_are_never_blocked_and_never_see_half(tmp_path: Path) -> None:
     """While syncs restate days, another process's every query works and sees marts and usage of one version."""
     service, settings = Played(NOW), played_settings(tmp_path)

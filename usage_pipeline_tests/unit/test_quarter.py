@@ -23,6 +23,8 @@ from usage_pipeline_tests.pages import ANALYSTS, bill, fences, read
 from usage_pipeline_tests.quarter import live, quarter_settings
 from usage_pipeline_tests.world import NOW, everything, rows
 
+pytestmark = pytest.mark.slow
+
 # The question each thing the quarter must have answers with more than nothing.
 HAS = {
     "renames": "select count(*) from (select id from dims.projects group by id having count(distinct name) > 1)",

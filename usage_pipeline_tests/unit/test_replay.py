@@ -21,6 +21,7 @@ DAY = 86400
 LEDGER = "select * exclude (commit_id) from meta.restatements order by all"
 
 
+@pytest.mark.slow
 def test_replay_gives_identical_content_after_restatements(world: World, tmp_path: Path) -> None:
     """Usage, marts, coverage and restatements are the same after rebuilding from raw, with the service gone."""
     settings = world.settings(tmp_path)

@@ -105,6 +105,7 @@ def served(world: World) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_limits_are_budgets_followed_over_time_and_replayed(world: World, tmp_path: Path) -> None:
     """Over a year budgets are the limits as last read, every version is kept, and raw alone gives all of it back."""
     settings = world.settings(tmp_path)

@@ -47,6 +47,7 @@ def test_a_second_sync_with_nothing_new_writes_nothing(settings: Settings, still
     assert everything(settings) == content
 
 
+@pytest.mark.slow
 def test_after_restatements_the_warehouse_equals_a_fresh_read(world: World, tmp_path: Path) -> None:
     """Sync, let the upstream restate, sync again: row for row what a fresh warehouse reads, changes in the ledger."""
     kept, fresh = world.settings(tmp_path / "kept"), world.settings(tmp_path / "fresh")

@@ -117,6 +117,7 @@ def test_credits_and_currencies_keep_apart_within_a_team(data_dir: Path) -> None
     assert found == [("A", "eur", Decimal(7)), ("A", "usd", Decimal(4))]
 
 
+@pytest.mark.slow
 def test_changed_tags_recompute_what_they_touch_and_equal_a_full_build(data_dir: Path, tmp_path: Path) -> None:
     """New tags change cost_by_team alone, to what a warehouse that always had them holds; the same ones do nothing."""
     service, settings = billed(data_dir, *([cost(str(n), **WHO)] for n in range(3)))

@@ -118,6 +118,7 @@ def test_missing_splits_fall_back_and_contradicting_ones_are_cut(
     assert dict(bench.ask("select meter, quantity from derived.usage_meters")) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     quantity=st.integers(1, 10**13),

@@ -5,8 +5,12 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from usage_pipeline_tests.world import World, last_days
 from usage_pipeline_tests.year.judge import differing
+
+pytestmark = pytest.mark.slow
 
 
 def test_days_of_faults_outage_and_kills_end_right() -> None:
