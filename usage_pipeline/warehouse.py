@@ -16,11 +16,12 @@ from usage_pipeline.lake.ledger import accepted_files, accepted_reads
 from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
-from usage_pipeline.lake.seals import Seals, read_seals, seal_new
+from usage_pipeline.lake.published import file_lists, shown_lookbacks, shown_relations
+from usage_pipeline.lake.seals import Seals, is_sealed, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import check_rows, lake_state, take_snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations
+from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations, pin_marts
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs
 from usage_pipeline.marts.macros import published_macros
@@ -58,19 +59,22 @@ def refresh(settings: Settings) -> Refresh:
         load_inputs(lake, settings.data_dir, settings.organization)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
-        check_unsealed(snapshot, _seals(lake))
+        seals = _seals(lake)
+        check_unsealed(snapshot, seals)
         builds = build_marts(lake, Contents(snapshot))
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
         learned = observed_settling(lake, snapshot.log, utc_now())
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
-        usage = snapshot.relations(lookbacks, lookback_days(settings.lookback_days, None))
-        shown = [*usage, *snapshot.dim_relations(), *mart_relations(lake), *view_relations()]
+        usage = shown_relations(snapshot, lookback_days(settings.lookback_days, None))
+        marts = pin_marts(lake)
         publish(
             settings.warehouse_path,
-            shown,
+            [*usage, *mart_relations(marts), *view_relations()],
             published_macros(),
-            lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
+            file_lists([*snapshot.tables(), *marts.values()]) | shown_lookbacks(lookbacks),
+            is_whole=is_sealed(seals, settings.data_dir, settings.warehouse_path),
+            before=lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
         )
         sweep(settings.data_dir, _seals(lake))
     return Refresh(builds=builds, path=settings.warehouse_path)

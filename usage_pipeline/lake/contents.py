@@ -80,7 +80,7 @@ def check_unsealed(snapshot: Snapshot, seals: Seals) -> None:
     recorded = recorded_days(snapshot.coverage())
     for name, pinned in snapshot.usage.items():
         data_dir = pinned.table.path.parent.parent.parent.resolve()
-        new = [file for file in pinned.table.files(pinned.at) if str(Path(file).relative_to(data_dir)) not in seals]
+        new = [file for file in pinned.files() if str(Path(file).relative_to(data_dir)) not in seals]
         if not new:
             continue
         wrong = _wrong_days(pinned, ENDPOINTS[name], {_parts(file) for file in new}, recorded[name])

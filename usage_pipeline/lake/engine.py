@@ -60,15 +60,16 @@ def workspace() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def new_file(path: Path, *, storage_version: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database file that does not exist yet, as the catalog of a connection: written at once when the block ends.
+def file_to_write(path: Path, *, storage_version: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database file, new where there is none, as the catalog of a connection: written at once when the block ends.
 
     It is written by a database of its own, for one that cannot write a file may refuse all that is asked afterwards.
     """
     name = identifier(f"file {uuid.uuid4().hex}")
+    version = "" if path.exists() else f" (storage_version {literal(storage_version)})"
     with _writer(os.getpid()).cursor() as con:
         try:
-            con.execute(f"attach {literal(str(path))} as {name} (storage_version {literal(storage_version)})")
+            con.execute(f"attach {literal(str(path))} as {name}{version}")
             con.execute(f"use {name}")
             con.begin()
             yield con
@@ -126,10 +127,19 @@ def width_sql(column: str) -> str:
     return f"to_seconds(case {column} {seconds} end)"
 
 
-def scan_sql(schema: pa.Schema, files: Sequence[str], *, leave_out: Iterable[str] = ()) -> str:
+def list_sql(texts: Iterable[str]) -> str:
+    """A SQL list of strings."""
+    return "[" + ", ".join(map(literal, texts)) + "]"
+
+
+def scan_sql(
+    schema: pa.Schema, files: Sequence[str], *, leave_out: Iterable[str] = (), listed_by: str | None = None
+) -> str:
     """A SELECT over exactly these Parquet files, with exactly the schema's columns.
 
-    The typed empty relation in front gives columns no file has yet, and makes a table without files readable.
+    With `listed_by` the text names the files by that SQL expression instead of one by one, so that it stays the same
+    when they change. The typed empty relation in front gives columns no file has yet, and makes a table without files
+    readable.
     """
     hidden = set(leave_out)
     shown = [(f.name, f.type) for f in schema if f.name not in hidden]
@@ -137,11 +147,10 @@ def scan_sql(schema: pa.Schema, files: Sequence[str], *, leave_out: Iterable[str
     select = f"select {empty} where false"
     if not files:
         return select
-    paths = ", ".join(literal(path) for path in files)
     names = ", ".join(identifier(name) for name, _ in shown)
     # The partition columns live in the folder names, not in the files: read them from there, as text.
     scan = (
-        f"select * from read_parquet([{paths}], union_by_name = true, "  # noqa: S608
+        f"select * from read_parquet({listed_by or list_sql(files)}, union_by_name = true, "  # noqa: S608
         "hive_partitioning = true, hive_types_autocast = false)"
     )
     return f"select {names} from ({select} union all by name {scan})"  # noqa: S608

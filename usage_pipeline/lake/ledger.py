@@ -231,8 +231,8 @@ def recover(log: CoverageLog, tables: Iterable[DeltaTable]) -> None:
 def unrecorded(log: CoverageLog, tables: Iterable[DeltaTable]) -> list[Mapping[str, Any]]:
     """Notes of the commits that are not in the coverage log, oldest first in each table."""
     found: list[Mapping[str, Any]] = []
+    known = log.commit_ids()
     for table in tables:
-        known = log.commit_ids()
         # All of them are looked at: of two runs that wrote different days, the later commit may be logged first.
         missing = [note for note in commit_notes(table) if note["commit_id"] not in known]
         found += reversed(missing)

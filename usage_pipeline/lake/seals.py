@@ -72,6 +72,12 @@ def read_seals(lake_root: Path) -> Seals | None:
     return found
 
 
+def is_sealed(seals: Seals, data_dir: Path, path: Path) -> bool:
+    """Whether a file is there, and is what was written."""
+    held = seals.get(seal_name(data_dir, path), ())
+    return path.exists() and seal_of(path) in held
+
+
 def change_seals(lake_root: Path, change: Callable[[Seals], Seals]) -> None:
     """Replace the seals by what `change` makes of them, at once and durably; a file that is damaged counts as none."""
     with exclusive(lake_root.parent / SEALS_LOCK):

@@ -1,10 +1,10 @@
-"""One consistent version of every table, and the relations a reader sees of it.
+"""One consistent version of every table, and the relations that read it.
 
-Put pinning and the readers' view of usage and meta tables here; writing the published file is catalog.py's.
+Put pinning, and what is asked of the pinned tables, here; what readers are shown of them is published.py's.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,16 +15,13 @@ from deltalake import DeltaTable
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, dim_hash
-from usage_pipeline.lake.engine import literal, session
+from usage_pipeline.lake.engine import literal, scan_sql, session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover
-from usage_pipeline.lake.meta_columns import COVERAGE_COLUMNS, RESTATEMENT_COLUMNS, SYNC_LOG_COLUMNS
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
 
 _TRIES = 50
 
-# A restatement counts only when the commit it belongs to was made.
-_RESTATEMENTS = "select r.* from ({scan}) r semi join ({log}) l on r.commit_id = l.commit_id"
 # `{log}` is the coverage log: its files in the published file, what was read of it in a run.
 _COVERAGE = """
 select organization, endpoint, date,
@@ -50,18 +47,6 @@ select * from (
     where c.endpoint in ({endpoints})
 )
 """
-# Lookbacks are days that a sync reads again; a day read at their age or later has had its time to change.
-_PUBLISHED_COVERAGE = """
-select * exclude (lookback), checked_at >= date + to_days(coalesce(lookback, {default}) + 1) as is_settled
-from (
-    select c.*, max(l.fetched_at) as checked_at, max(b.days) as lookback
-    from ({coverage}) c
-    join ({log}) l on l.organization = c.organization and l.endpoint = c.endpoint
-        and l.window_start < c.date + interval 1 day and l.window_end > c.date::timestamp
-    left join ({lookbacks}) b on b.organization = c.organization and b.endpoint = c.endpoint
-    group by all
-)
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +67,20 @@ class Pinned:
     table: LakeTable
     at: DeltaTable | None
     # What was asked before: listing a version's files anew for each statement that reads them would cost the most.
+    _files: list[list[str]] = field(default_factory=list, repr=False, compare=False)
     _scans: dict[tuple[frozenset[tuple[str, str]] | None, tuple[str, ...]], str] = field(
         default_factory=dict, repr=False, compare=False
     )
+
+    def files(self) -> list[str]:
+        """Absolute paths of this version's files."""
+        if not self._files:
+            self._files.append(self.table.files(self.at))
+        return self._files[0]
+
+    def listed_scan(self, listed_by: str, *, leave_out: Collection[str] = ()) -> str:
+        """SQL that reads the files an expression lists, which are to be this version's."""
+        return scan_sql(self.table.schema, self.files(), leave_out=leave_out, listed_by=listed_by)
 
     def scan(self, parts: Collection[tuple[str, str]] | None = None, *, leave_out: Collection[str] = ()) -> str:
         """SQL that reads this version's files."""
@@ -111,9 +107,9 @@ class Snapshot:
         """The coverage log, each commit once."""
         return SYNC_LOG_ONCE.format(scan=self.sync_log.scan())
 
-    def coverage_sql(self) -> str:
-        """The known days of every endpoint."""
-        return _COVERAGE.format(log=self.log_sql())
+    def tables(self) -> list[Pinned]:
+        """Every table that is pinned."""
+        return [*self.usage.values(), *self.dims.values(), self.sync_log, self.restatements]
 
     def coverage(self) -> pa.Table:
         """The known days as a table: organization, endpoint, date, bucket_width, rows, content_hash and times."""
@@ -124,60 +120,13 @@ class Snapshot:
     def billed_days(self) -> Relation:
         """`meta.billed_days`: the closed days, whose bill was read when it had had time to come in. For marts alone."""
         money = ", ".join(literal(name) for name, endpoint in ENDPOINTS.items() if endpoint.is_money)
-        sql = _BILLED_DAYS.format(coverage=self.coverage_sql(), log=self.log_sql(), endpoints=money)
+        log = self.log_sql()
+        sql = _BILLED_DAYS.format(coverage=coverage_sql(log), log=log, endpoints=money)
         return Relation(schema="meta", name="billed_days", sql=sql, comment="Days with a complete bill.")
 
-    def relations(self, lookbacks: Mapping[tuple[str, str], int], default_lookback: int) -> list[Relation]:
-        """What the published file shows of usage and meta; lookbacks in days by organization and endpoint."""
-        shown = [_usage_relation(name, pinned.scan(leave_out=[PART])) for name, pinned in self.usage.items()]
-        log = self.log_sql()
-        shown.append(
-            Relation(
-                schema="meta",
-                name="sync_log",
-                sql=log,
-                comment="One row per window read and accepted.",
-                column_comments=SYNC_LOG_COLUMNS,
-            )
-        )
-        shown.append(
-            Relation(
-                schema="meta",
-                name="restatements",
-                sql=_RESTATEMENTS.format(scan=self.restatements.scan(), log=log),
-                comment="Rows that changed in days read before; was_provisional: their bucket was still open.",
-                column_comments=RESTATEMENT_COLUMNS,
-            )
-        )
-        shown.append(
-            Relation(
-                schema="meta",
-                name="coverage",
-                sql=_PUBLISHED_COVERAGE.format(
-                    coverage=self.coverage_sql(),
-                    log=log,
-                    lookbacks=_lookbacks_sql(lookbacks),
-                    default=int(default_lookback),
-                ),
-                comment="One row per known endpoint and day.",
-                column_comments=COVERAGE_COLUMNS,
-            )
-        )
-        return shown
-
-    def dim_relations(self, names: Collection[str] = DIMS.keys()) -> list[Relation]:
+    def dim_relations(self, names: Collection[str]) -> list[Relation]:
         """The named dimension tables, whole."""
-        return [
-            Relation(
-                schema="dims",
-                name=name,
-                sql=pinned.scan(),
-                comment=DIMS[name].description,
-                column_comments={column: text for column, _, text in DIMS[name].columns},
-            )
-            for name, pinned in self.dims.items()
-            if name in names
-        ]
+        return [dim_relation(name, pinned.scan()) for name, pinned in self.dims.items() if name in names]
 
     def dim_hashes(self) -> dict[str, str]:
         """Each dimension's content hash, without when its rows were last seen."""
@@ -188,7 +137,7 @@ class Snapshot:
         """The named usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
         parts = {(organization, part) for part in storage_parts(days)}
         return [
-            _usage_relation(
+            usage_relation(
                 name,
                 f"select * from ({pinned.scan(parts, leave_out=[PART])}) "  # noqa: S608 - own file list
                 "semi join wanted using (organization, date)",
@@ -196,12 +145,6 @@ class Snapshot:
             for name, pinned in self.usage.items()
             if name in names
         ]
-
-
-def _lookbacks_sql(lookbacks: Mapping[tuple[str, str], int]) -> str:
-    rows = [f"({literal(who)}, {literal(endpoint)}, {days:d})" for (who, endpoint), days in sorted(lookbacks.items())]
-    values = ", ".join(rows or ["(null, null, null::integer)"])
-    return f"select * from (values {values}) t(organization, endpoint, days)"  # noqa: S608 - quoted literals
 
 
 def check_rows(snapshot: Snapshot) -> None:
@@ -214,7 +157,7 @@ def check_rows(snapshot: Snapshot) -> None:
     for row in snapshot.coverage().to_pylist():
         covered[row["endpoint"]] += row["rows"]
     for name, pinned in snapshot.usage.items():
-        gone = [file for file in pinned.table.files(pinned.at) if not Path(file).exists()]
+        gone = [file for file in pinned.files() if not Path(file).exists()]
         held = pinned.table.row_count(pinned.at)
         if gone or held != covered[name]:
             problem = f"{gone[0]} is missing" if gone else f"{held} rows, {covered[name]} recorded"
@@ -224,12 +167,18 @@ def check_rows(snapshot: Snapshot) -> None:
             )
 
 
+def coverage_sql(log: str) -> str:
+    """The known days of every endpoint, by the query that reads the coverage log."""
+    return _COVERAGE.format(log=log)
+
+
 def coverage_of(log: pa.Table) -> pa.Table:
     """The known days, by the rows of the coverage log alone."""
-    return ask_log(log, _COVERAGE.format(log="select * from coverage_log"))
+    return ask_log(log, coverage_sql("select * from coverage_log"))
 
 
-def _usage_relation(name: str, sql: str) -> Relation:
+def usage_relation(name: str, sql: str) -> Relation:
+    """An endpoint's table, read by this query."""
     endpoint = ENDPOINTS[name]
     return Relation(
         schema="usage",
@@ -238,6 +187,13 @@ def _usage_relation(name: str, sql: str) -> Relation:
         comment=endpoint.description,
         column_comments={column: text for column, _, text in columns(endpoint)},
     )
+
+
+def dim_relation(name: str, sql: str) -> Relation:
+    """A dimension, read by this query."""
+    dim = DIMS[name]
+    texts = {column: text for column, _, text in dim.columns}
+    return Relation(schema="dims", name=name, sql=sql, comment=dim.description, column_comments=texts)
 
 
 def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:

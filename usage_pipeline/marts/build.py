@@ -19,6 +19,7 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.engine import identifier, literal, scan_sql, session, workspace
+from usage_pipeline.lake.published import shown_scan
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
@@ -55,21 +56,6 @@ def build_marts(lake: Lake, contents: Contents, names: Iterable[str] | None = No
             remember(lake, builder.notes)
 
 
-def _is_readable(lake: Lake, name: str) -> bool:
-    """Whether a mart's table has all its files; one that lost some is put aside to be computed again, whole."""
-    pinned = pin_mart(lake, name)
-    if pinned.at is not None and all(Path(file).exists() for file in pinned.table.files(pinned.at)):
-        return True
-    pinned.table.put_aside()
-    return False
-
-
-def _organizations(lake: Lake, name: str) -> set[str]:
-    """Whose rows a mart's table holds."""
-    pinned = pin_mart(lake, name)
-    return pinned.table.organizations(pinned.at)
-
-
 def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]:
     """The named marts and all they read, in building order."""
     wanted = set(names)
@@ -92,6 +78,28 @@ class _Builder:
     notes: list[dict[str, Any]] = field(default_factory=list)
     # The views there are, by their SQL: to make one is to open the files it reads.
     views: dict[tuple[str, str], str] = field(default_factory=dict)
+    # Versions of the marts: nobody else writes them meanwhile.
+    pins: dict[str, Pinned] = field(default_factory=dict)
+
+    def pinned(self, name: str) -> Pinned:
+        """The newest version of a mart."""
+        if name not in self.pins:
+            self.pins[name] = pin_mart(self.lake, name)
+        return self.pins[name]
+
+    def is_readable(self, name: str) -> bool:
+        """Whether a mart's table has all its files; one that lost some is put aside to be computed again, whole."""
+        pinned = self.pinned(name)
+        if pinned.at is not None and all(Path(file).exists() for file in pinned.files()):
+            return True
+        pinned.table.put_aside()
+        del self.pins[name]
+        return False
+
+    def organizations(self, name: str) -> set[str]:
+        """Whose rows a mart's table holds."""
+        pinned = self.pinned(name)
+        return pinned.table.organizations(pinned.at)
 
     def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
         """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
@@ -109,6 +117,7 @@ class _Builder:
             parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
             note={"mart": mart.name, "days": len(days)},
         )
+        self.pins.pop(mart.name, None)
         return int(rows.num_rows)
 
     def _compute(self, mart: Mart, organization: str, days: Collection[date]) -> pa.Table:
@@ -151,16 +160,18 @@ class _Builder:
 
     def _reduced(self, name: str, parts: Collection[tuple[str, str]]) -> Relation:
         """Another mart's rows of the wanted days, or of the organization where it is of scope whole."""
-        scan = pin_mart(self.lake, name).scan(parts, leave_out=[PART])
+        scan = self.pinned(name).scan(parts, leave_out=[PART])
         key = "organization" if load_marts()[name].is_whole else "organization, date"
         sql = f"select * from ({scan}) semi join wanted using ({key})"  # noqa: S608 - own file list
         return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
 def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None) -> list[MartBuild]:
-    lake, marts = builder.lake, load_marts()
+    marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
-    built = remembered(lake)
+    # Before any is written: a table that is made anew for one organization would be missing the others' rows.
+    readable = {name for name in wanted if builder.is_readable(name)}
+    built = remembered(builder.lake)
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
     for organization in sorted({*contents.days, *(held for held, _ in built)}):
         days = contents.days[organization]
@@ -168,11 +179,11 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
         for name in wanted:
             mart = marts[name]
             prints[name] = fingerprints(mart, organization, contents, prints)
-            before = built.get((organization, name), {}) if _is_readable(lake, name) else {}
+            before = built.get((organization, name), {}) if name in readable else {}
             changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
             # Days the lake no longer knows go; the empty fingerprint says that they are gone.
             changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
-            if changed or (not before and organization in _organizations(lake, name)):
+            if changed or (not before and organization in builder.organizations(name)):
                 computed = sorted(days if mart.is_whole else changed)
                 rows, keeps_others = 0, bool(before)
                 for portion in _portions(mart, organization, computed, contents):
@@ -242,17 +253,22 @@ def _empty_relations() -> list[Relation]:
     return empty + derived_relations()
 
 
-def mart_relations(lake: Lake) -> list[Relation]:
-    """The marts as readers see them."""
+def pin_marts(lake: Lake) -> dict[str, Pinned]:
+    """The newest version of every mart."""
+    return {name: pin_mart(lake, name) for name in load_marts()}
+
+
+def mart_relations(marts: Mapping[str, Pinned]) -> list[Relation]:
+    """The marts as readers of the published file see them."""
     return [
         Relation(
             schema="marts",
             name=name,
-            sql=pin_mart(lake, name).scan(leave_out=[PART]),
-            comment=mart.description,
-            column_comments=column_texts(one for one in mart_schema(name).names if one != PART),
+            sql=shown_scan(pinned, leave_out=[PART]),
+            comment=load_marts()[name].description,
+            column_comments=column_texts(one for one in pinned.table.schema.names if one != PART),
         )
-        for name, mart in load_marts().items()
+        for name, pinned in marts.items()
     ]
 
 

@@ -203,6 +203,20 @@ def test_a_damaged_mart_is_made_anew(synced: Settings, mart: str, lose: Callable
     assert everything(synced) == before
 
 
+def test_a_damaged_mart_is_made_anew_for_every_organization(service: Service, synced: Settings) -> None:
+    """What a lost mart held of a second organization comes back with the first one's."""
+    second = synced.model_copy(update={"organization": "second"})
+    service.sync(second, WINDOW, "vector_stores", "costs")
+    before = everything(synced)
+    assert {who for (who,) in rows(synced, "select distinct organization from marts.cost_daily")} == {
+        "default",
+        "second",
+    }
+    _lose_data(synced.lake_dir / "marts" / "cost_daily")
+    refresh(synced)
+    assert everything(synced) == before
+
+
 @pytest.mark.parametrize("lose", LOSSES)
 def test_a_damaged_table_is_named_and_replay_heals_it(synced: Settings, lose: Callable[[Path], None]) -> None:
     """Nothing is published over a damaged table, the error says `replay`, and replay brings every row back."""

@@ -15,6 +15,7 @@ from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.engine import OFFLINE, connect
 from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
 from usage_pipeline.lake.schemas import columns
+from usage_pipeline.lake.seals import seal_new
 from usage_pipeline.name_lists import NAME_LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
@@ -291,13 +292,77 @@ def test_a_snapshot_holds_only_what_the_log_describes(tmp_path: Path) -> None:
             assert counted == covered
 
 
+def _store_bytes(service: Played, day: int, size: int) -> None:
+    service.put("vector_stores", day, {"object": "organization.usage.vector_stores.result", "usage_bytes": size})
+
+
+def _key(settings: Settings) -> str:
+    """What the published file says it was made of."""
+    return str(rows(settings, "select pinned.definition()")[0][0])
+
+
+def test_a_publishing_changes_what_the_views_read_and_nothing_else(data_dir: Path) -> None:
+    """New days appear in the views there are; comments and questions stay, and the file does not grow."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _store_bytes(service, FIRST, 5)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    key, size = _key(settings), settings.warehouse_path.stat().st_size
+    comments = rows(settings, "select count(*) from duckdb_columns() where comment is not null")
+    for day in range(1, 8):
+        _store_bytes(service, FIRST + day * DAY, 5 + day)
+        service.sync(settings, Window.of_times(FIRST + day * DAY, FIRST + (day + 1) * DAY), "vector_stores")
+    assert rows(settings, "select sum(usage_bytes) from usage.vector_stores") == [(sum(range(5, 13)),)]
+    assert rows(settings, "select count(*) from meta.coverage") == [(8,)]
+    assert _key(settings) == key
+    assert rows(settings, "select count(*) from duckdb_columns() where comment is not null") == comments
+    assert settings.warehouse_path.stat().st_size < 2 * size
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes().replace(b"Date", b"Dato")),
+        lambda path: path.write_bytes(path.read_bytes()[:5000]),
+        Path.unlink,
+    ],
+    ids=["altered", "cut short", "gone"],
+)
+def test_a_published_file_that_is_not_what_was_written_is_made_anew(
+    data_dir: Path, spoil: Callable[[Path], None]
+) -> None:
+    """What somebody changed in the published file, or damage did, is not carried into the next one."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _store_bytes(service, FIRST, 5)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    whole = rows(settings, "select table_name, column_name, comment from duckdb_columns() order by all")
+    spoil(settings.warehouse_path)
+    refresh(settings)
+    assert rows(settings, "select table_name, column_name, comment from duckdb_columns() order by all") == whole
+    assert rows(settings, "select usage_bytes from usage.vector_stores") == [(5,)]
+
+
+def test_a_published_file_of_another_making_is_made_anew(data_dir: Path) -> None:
+    """A file of an older version, which does not say what it was made of, or says something else, is replaced whole."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _store_bytes(service, FIRST, 5)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    key = _key(settings)
+    for change in ("drop macro pinned.definition", "create or replace macro pinned.definition() as 'older'"):
+        with duckdb.connect(str(settings.warehouse_path)) as con:
+            con.execute(f"{change}; create table strange as select 1 as x")
+        seal_new(settings.lake_dir, set, settings.warehouse_path)  # as the older version had
+        refresh(settings)
+        assert _key(settings) == key
+        assert rows(settings, "select count(*) from duckdb_tables() where table_name = 'strange'") == [(0,)]
+
+
 @pytest.mark.parametrize("damage", [lambda held: held[:100], lambda held: bytes(4096) + held[4096:], lambda _: b"x"])
 def test_a_file_that_cannot_be_opened_says_how_to_make_it_anew(
     data_dir: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     """Cut short, or with another head: the query names the file and `publish`, which mends it."""
     service, settings = Played(NOW), played_settings(data_dir)
-    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "images")
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
     path = settings.warehouse_path
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(LakeDamaged, match=r"warehouse\.duckdb cannot be opened .*usage-pipeline publish"):
