@@ -13,6 +13,7 @@ from usage_pipeline.guard import resident
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import DIMS_LOCK, REBUILD_LOCK, REPLAY_LOCK, WAREHOUSE_LOCK, exclusive
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.refetch import Missing, refetch
 from usage_pipeline.repairs import Repairs
 from usage_pipeline.settings import Settings
@@ -46,6 +47,7 @@ def doctor(
     is_quick: bool = False,
     client_factory: ClientFactory | None = None,
     clock: Callable[[], datetime] = utc_now,
+    tell: Tell = tell_nobody,
 ) -> Treatment:
     """Verify, repair what differs, publish, and verify again; `is_quick` as `verify` has it.
 
@@ -56,13 +58,13 @@ def doctor(
         WarehouseBusy: a replay or another doctor is running.
         LakeUnwritable: the disk or a folder refused.
     """
-    found = verify(settings, is_quick=is_quick)
+    found = verify(settings, is_quick=is_quick, tell=tell)
     done = Treatment(found=found, after=found)
     if found.findings:
         with files_explained("repairing"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
             for _ in range(_ROUNDS):  # what stands on something damaged is judged once that is right
-                _treat(settings, done)
-                done.after = verify(settings, is_quick=is_quick)
+                _treat(settings, done, tell)
+                done.after = verify(settings, is_quick=is_quick, tell=tell)
                 if not done.after.findings:
                     break
         if client_factory is None:
@@ -71,13 +73,14 @@ def doctor(
             came, lost = refetch(settings, done.missing, client_factory, clock)
             done.repaired += came
             done.lost += lost
-            done.after = verify(settings, is_quick=is_quick)
+            done.after = verify(settings, is_quick=is_quick, tell=tell)
     return done
 
 
-def _treat(settings: Settings, done: Treatment) -> None:
+def _treat(settings: Settings, done: Treatment, tell: Tell) -> None:
     """One round: repair, publish, and remove what nobody needs any more."""
     repairs = Repairs(settings, done.after.findings)
+    tell("repairing", 0, 0)
     with (
         exclusive(settings.data_dir / REPLAY_LOCK),
         exclusive(settings.data_dir / DIMS_LOCK),
@@ -85,7 +88,7 @@ def _treat(settings: Settings, done: Treatment) -> None:
     ):
         refuse_links(settings.data_dir)
         repairs.treat()
-    refresh(resident(settings))
+    refresh(resident(settings), tell)
     with exclusive(settings.data_dir / WAREHOUSE_LOCK):
         repairs.clean()
     done.repaired += repairs.repaired

@@ -5,7 +5,7 @@ each table in one commit, so that readers of the published file keep their versi
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from usage_pipeline.lake.replace import replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.name_lists import LISTS
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.records import Bucket, WindowRead
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import Refresh, refresh
@@ -47,12 +48,10 @@ class Replay:
     refreshed: Refresh
 
 
-def replay(
-    settings: Settings, on_file: Callable[[int, int], None] | None = None, *, may_forget: bool = False
-) -> Replay:
+def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_nobody) -> Replay:
     """Rebuild the usage tables, restatements, coverage and names from raw, then the marts and the published file.
 
-    `on_file(done, total)` is called after each raw file. Reads that found nothing new were not landed; their
+    Raw files are told one by one, what follows as one. Reads that found nothing new were not landed; their
     coverage rows are carried over from the present log where it can be read.
 
     Raises:
@@ -74,8 +73,8 @@ def replay(
             growing = _Rebuild(Lake(workshop), History.of(lake))
             for path in landed_files(settings.raw_dir):
                 growing.apply(path)
-                if on_file is not None:
-                    on_file(len(growing.seen), total)
+                tell("replaying raw files", len(growing.seen), total)
+            tell("putting the tables in place", 0, 0)
             with exclusive(settings.data_dir / REPLAY_LOCK):
                 # What syncs landed meanwhile; from here on they wait.
                 growing.history = History.of(lake)
@@ -88,7 +87,10 @@ def replay(
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     return Replay(
-        files=len(growing.seen) - growing.left_out, left_out=growing.left_out, rows=rows, refreshed=refresh(settings)
+        files=len(growing.seen) - growing.left_out,
+        left_out=growing.left_out,
+        rows=rows,
+        refreshed=refresh(settings, tell),
     )
 
 

@@ -34,6 +34,7 @@ from usage_pipeline.memory import give_memory_back
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.plan import due_windows
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.records import WindowRead
 from usage_pipeline.redaction import unexpected
 from usage_pipeline.settings import Settings
@@ -106,9 +107,11 @@ def new_sync_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
-def make_client(settings: Settings) -> UsageClient:
-    """The client of the configured service."""
-    return UsageClient(base_url=settings.base_url, key=settings.require_key(), spool_folder=settings.data_dir)
+def make_client(settings: Settings, *, on_page: Callable[[], None] | None = None) -> UsageClient:
+    """The client of the configured service; `on_page` is called after each page that arrived."""
+    return UsageClient(
+        base_url=settings.base_url, key=settings.require_key(), spool_folder=settings.data_dir, on_page=on_page
+    )
 
 
 def sync(
@@ -121,11 +124,13 @@ def sync(
     clock: Callable[[], datetime] = utc_now,
     client_factory: ClientFactory = make_client,
     is_landed_always: bool = False,
+    tell: Tell = tell_nobody,
 ) -> SyncReport:
     """Read the window of each endpoint (or, without one, what is due), replace it, and refresh the warehouse.
 
     The lists of names are read beside them. With `is_landed_always` raw gets what was read even where the lake has the
-    same. Errors of an endpoint, a list and the refresh are in the report; what succeeded is refreshed.
+    same. `on_done` hears of each endpoint and list, `tell` of the refresh. Errors of an endpoint, a list and the
+    refresh are in the report; what succeeded is refreshed.
 
     Raises:
         FixConfig: settings do not allow to begin (no key, a data folder that cannot be written, a file people write
@@ -159,7 +164,7 @@ def sync(
     if not any(one.rows for one in report.endpoints) and not any(one.outcome == "replaced" for one in named):
         return report
     try:
-        return replace(report, refreshed=refresh(settings))
+        return replace(report, refreshed=refresh(settings, tell))
     except UsagePipelineError as error:
         return replace(report, refresh_error=error)
 

@@ -5,6 +5,7 @@ Put what is compared with what here; nothing in this file writes. Repairing is d
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, or
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
-from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, read_seals, table_folders
+from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.recompute import differing_marts
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 
 SEALS = "seals"
@@ -46,7 +48,7 @@ class Report:
         return any(one.part.partition(".")[0] in schemas for one in self.findings)
 
 
-def verify(settings: Settings, *, is_quick: bool = False) -> Report:
+def verify(settings: Settings, *, is_quick: bool = False, tell: Tell = tell_nobody) -> Report:
     """Compare everything stored with what was recorded; `is_quick`: the files with their seals, and no more.
 
     While a sync writes, what it is about is looked at again until it stands still.
@@ -54,11 +56,11 @@ def verify(settings: Settings, *, is_quick: bool = False) -> Report:
     lake = Lake(settings.lake_dir)
     for _ in range(_TRIES - 1):
         before = _state(settings)
-        report = _compare(settings, lake, is_quick=is_quick)
+        report = _compare(settings, lake, tell, is_quick=is_quick)
         if not report.findings or (_state(settings) == before and not any(map(_may_pass, report.findings))):
             return report
         time.sleep(_PAUSE_SECONDS)
-    return _compare(settings, lake, is_quick=is_quick)
+    return _compare(settings, lake, tell, is_quick=is_quick)
 
 
 UNFINISHED = "a commit is not in the coverage log: its writer was killed"
@@ -77,11 +79,11 @@ def _state(settings: Settings) -> object:
     return logs, seals.stat().st_mtime_ns if seals.exists() else 0
 
 
-def _compare(settings: Settings, lake: Lake, *, is_quick: bool) -> Report:
+def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> Report:
     report = Report()
     seals = _seals(settings, report)
     report.files = len(seals)
-    report.findings += altered_files(settings.data_dir, seals)
+    report.findings += _altered(settings, seals, tell)
     lost = sorted(name for name, held in seals.items() if held == (LOST,))
     report.notes += [f"{name} is lost; the lake has what it held, but cannot be rebuilt from raw" for name in lost]
     report.notes += [f"{name} is in no table: a writer was killed; harmless" for name in orphans(lake.root, seals)]
@@ -92,10 +94,11 @@ def _compare(settings: Settings, lake: Lake, *, is_quick: bool) -> Report:
     if not report.differs("meta"):
         with _read(report, "meta.sync_log"):
             _compare_raw(settings, lake, seals, raw, report)
-            _compare_days(snapshot, report)
+            _compare_days(snapshot, report, tell)
             _find_unfinished(lake, snapshot, report)
     if not report.differs("usage", "dims", "meta"):
         wrong: dict[str, int] = {}
+        tell("computing the marts again", 0, 0)
         with _read(report, "meta.mart_log"):
             wrong = differing_marts(lake, snapshot)
         report.marts = len(load_marts())
@@ -106,6 +109,19 @@ def _compare(settings: Settings, lake: Lake, *, is_quick: bool) -> Report:
     if not settings.warehouse_path.exists() and snapshot.sync_log.at is not None and not report.differs(PUBLISHED):
         report.findings.append(Damage(part=PUBLISHED, path=settings.warehouse_path.name, problem="missing"))
     return report
+
+
+def _altered(settings: Settings, seals: Seals, tell: Tell) -> list[Damage]:
+    """The files that are not what was sealed, folder by folder: what is judged together lies together."""
+    folders: dict[Path, dict[str, tuple[Seal, ...]]] = defaultdict(dict)
+    for name, held in seals.items():
+        folders[Path(name).parent][name] = held
+    found, done = [], 0
+    for files in folders.values():
+        found += altered_files(settings.data_dir, files)
+        done += len(files)
+        tell("comparing files", done, len(seals))
+    return found
 
 
 def _seals(settings: Settings, report: Report) -> Seals:
@@ -188,9 +204,10 @@ def _supersedes(read: AcceptedRead, landed: Landed) -> bool:
     )
 
 
-def _compare_days(snapshot: Snapshot, report: Report) -> None:
+def _compare_days(snapshot: Snapshot, report: Report, tell: Tell) -> None:
     recorded = recorded_days(snapshot.coverage())
-    for name, pinned in snapshot.usage.items():
+    for number, (name, pinned) in enumerate(snapshot.usage.items()):
+        tell("comparing days", number, len(snapshot.usage))
         part = f"usage.{name}"
         if any(one.part == part for one in report.findings):
             continue

@@ -26,6 +26,7 @@ from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs
 from usage_pipeline.marts.macros import published_macros
 from usage_pipeline.marts.views import view_relations
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
 
@@ -40,7 +41,7 @@ class Refresh:
     path: Path
 
 
-def refresh(settings: Settings) -> Refresh:
+def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
     """Build the marts that are out of date, publish one consistent version of everything, remove what killed runs left.
 
     Raises:
@@ -54,6 +55,7 @@ def refresh(settings: Settings) -> Refresh:
     """
     lake = Lake(settings.lake_dir)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
+        tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
         refuse_links(settings.data_dir)
         load_inputs(lake, settings.data_dir, settings.organization)
@@ -61,7 +63,9 @@ def refresh(settings: Settings) -> Refresh:
         check_rows(snapshot)
         seals = _seals(lake)
         check_unsealed(snapshot, seals)
+        tell("computing marts", 0, 0)
         builds = build_marts(lake, Contents(snapshot))
+        tell("publishing", 0, 0)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()
         learned = observed_settling(lake, snapshot.log, utc_now())

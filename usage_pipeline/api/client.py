@@ -51,6 +51,7 @@ class UsageClient:
         monotonic: Seconds, for the deadline of all that is read.
         spool_folder: Where what does not fit into memory together waits; None for the system's temporary files.
         most_rows: Of one read of `read_finest`, unless a single day has more.
+        on_page: Called after each page of usage or costs that arrived.
 
     Raises:
         FixConfig: the key or the base URL cannot be used.
@@ -70,10 +71,12 @@ class UsageClient:
         monotonic: Callable[[], float] = time.monotonic,
         spool_folder: Path | None = None,
         most_rows: int = MOST_ROWS,
+        on_page: Callable[[], None] | None = None,
     ) -> None:
         self._clock = clock
         self._spool = Spool(spool_folder)
         self._most_rows = most_rows
+        self._on_page = on_page
         self._floors: dict[str, dict[str, int]] = {}
         self._transport = Transport(
             base_url=base_url,
@@ -261,6 +264,8 @@ class UsageClient:
         finally:
             tally.requests += own.requests
             tally.retries += own.retries
+        if self._on_page is not None:
+            self._on_page()
         return PageRead(
             page=answer.value,
             raw=answer.raw,

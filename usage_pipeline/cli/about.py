@@ -21,9 +21,9 @@ _PARTS = ("dagster", "duckdb", "deltalake", "pyarrow", "httpx", "pydantic")
 
 def version_lines() -> list[str]:
     """Our version, then those of what matters for how it behaves."""
-    parts = ", ".join(f"{name} {version(name)}" for name in _PARTS)
+    parts = [f"{name} {version(name)}" for name in _PARTS]
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [f"usage-pipeline {version('usage_pipeline')}", parts, python]
+    return [f"usage-pipeline {version('usage_pipeline')}", *parts, python]
 
 
 def run_bug_report() -> None:

@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from usage_pipeline.check import CHECKS, run_checks
-from usage_pipeline.cli.console import out, print_json, print_table
+from usage_pipeline.cli.console import out, print_json
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.errors import CheckFailed
 from usage_pipeline.guard import resident
 from usage_pipeline.settings import Settings
@@ -11,7 +12,7 @@ from usage_pipeline.totals import CHECK, total_findings
 from usage_pipeline.windows import utc_now
 
 
-def run_check(*, is_strict: bool, is_against_service: bool, as_json: bool) -> None:
+def run_check(*, is_strict: bool, is_against_service: bool, as_json: bool, is_quiet: bool) -> None:
     """Run every check, the one that asks the service where that is wanted, and print what they found.
 
     Raises:
@@ -24,6 +25,8 @@ def run_check(*, is_strict: bool, is_against_service: bool, as_json: bool) -> No
     failing = [one for one in found if one.is_error or is_strict]
     if as_json:
         print_json({"passed": not failing, "checks": checks, "findings": [asdict(one) for one in found]})
+    elif is_quiet:
+        pass
     elif found:
         rows = [("error" if one.is_error else "warning", one.check, one.message) for one in found]
         print_table(None, ["severity", "check", "finding"], rows)

@@ -1,13 +1,15 @@
 """The `demo` command: the whole pipeline against a made-up organization, with no key and no network."""
 
-import sys
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
 
 from usage_pipeline.api.serve import LoopbackServer
 from usage_pipeline.api.server import create_app
-from usage_pipeline.cli.console import err, money_text, out, print_table, progress
+from usage_pipeline.cli.console import money_text, out, print_json, progress, say
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.defs.run import JobResult, run_sync_job
-from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.guard import DEMO_ORGANIZATION, keep_demo_apart
 from usage_pipeline.lake.query import ask
@@ -21,10 +23,9 @@ from usage_pipeline.simulator.organization import Organization
 from usage_pipeline.windows import Window, utc_now
 
 QUERIES = (
-    "select date, sum(amount) as usd from marts.cost_daily_by_project group by date order by date",
-    "select model, sum(input_tokens + output_tokens) as tokens from marts.usage_daily_by_model "
-    "group by model order by tokens desc limit 5",
-    "select line_item, sum(amount) as usd from marts.cost_daily group by line_item order by usd desc limit 5",
+    "from top_spenders(5)",
+    "select date, sum(amount) as usd\n    from marts.cost_daily group by date order by date",
+    "select model, sum(output_tokens) as tokens\n    from marts.usage_daily_by_model group by model",
 )
 _COST_DAYS = 3
 _OTHER_STEPS = 3  # the check of costs against usage, publishing, and the report
@@ -41,7 +42,7 @@ group by all
 """
 
 
-def run_demo(*, days: int, seed: int) -> int:
+def run_demo(*, days: int, seed: int, as_json: bool) -> int:
     """Serve, run the sync job, show what came of it; 0 where every endpoint arrived, else 1."""
     now = utc_now()
     window = Window.of_days(now.date() - timedelta(days=days - 1), now.date() + timedelta(days=1))
@@ -58,42 +59,45 @@ def run_demo(*, days: int, seed: int) -> int:
             }
         )
         keep_demo_apart(settings)
-        err().print(
-            f"serving a made-up organization at {server.base_url}; syncing {window} with Dagster's sync_usage job"
-        )
-        result = _run(settings, window)
-    _show(settings, window)
+        say(f"serving a made-up organization at {server.base_url}; syncing {window} with Dagster's sync_usage job")
+        result = _run(settings, window, is_quiet=as_json)
+    if as_json:
+        print_json(_as_dict(settings, window, result))
+    else:
+        _show(settings, window)
     for asset, reason in result.failures.items():
-        sys.stderr.write(f"usage-pipeline: {asset}: {reason}\n")
+        say(f"usage-pipeline: {asset}: {reason}")
     return 0 if result.is_success else 1
 
 
-def _run(settings: Settings, window: Window) -> JobResult:
-    """The job, with a bar that names the step just done."""
-    with progress("sync_usage", len(ENDPOINTS) + len(LISTS) + len(load_marts()) + _OTHER_STEPS) as bar:
+def _run(settings: Settings, window: Window, *, is_quiet: bool) -> JobResult:
+    """The job, with a bar of its steps."""
+    steps = len(ENDPOINTS) + len(LISTS) + len(load_marts()) + _OTHER_STEPS
+    with progress(quiet=is_quiet) as tell:
+        done = count(1)
+        return run_sync_job(settings, window, on_event=lambda _: tell("Dagster's steps", next(done), steps))
 
-        def tell(news: StepNews) -> None:
-            bar.update(bar.task_ids[0], description=f"{news.asset}: {news.outcome}")
-            bar.advance(bar.task_ids[0])
 
-        return run_sync_job(settings, window, on_event=tell)
+def _rows(settings: Settings) -> list[tuple[str, date, date, int]]:
+    """Per table its first day, last day and rows."""
+    with ask(settings.warehouse_path, settings.lake_dir, _ROWS, {"organization": settings.organization}) as answer:
+        found = {row[0]: row for row in answer.rows}
+    return [(f"usage.{name}", *found[name][1:]) for name in ENDPOINTS if name in found]
+
+
+def _costs(settings: Settings, window: Window) -> dict[tuple[str, date], Decimal]:
+    """What each project cost on each of the last days, USD."""
+    asked = {"organization": settings.organization, "after": window.end.date() - timedelta(days=_COST_DAYS + 1)}
+    with ask(settings.warehouse_path, settings.lake_dir, _COSTS, asked) as answer:
+        found = list(answer.rows)
+    names = last_names(Lake(settings.lake_dir), settings.organization, "project")
+    return {(labelled(project, "project", names), day): amount for project, day, amount in found}
 
 
 def _show(settings: Settings, window: Window) -> None:
     """Rows per endpoint, the last days' cost by project, and how to go on."""
-    organization = {"organization": settings.organization}
-    with ask(settings.warehouse_path, settings.lake_dir, _ROWS, organization) as answer:
-        found = {row[0]: row for row in answer.rows}
-    print_table(
-        "Rows per endpoint",
-        ["table", "first day", "last day", "rows"],
-        [(f"usage.{name}", *found[name][1:]) for name in ENDPOINTS if name in found],
-    )
-    after = window.end.date() - timedelta(days=_COST_DAYS + 1)
-    with ask(settings.warehouse_path, settings.lake_dir, _COSTS, {**organization, "after": after}) as answer:
-        found_costs = list(answer.rows)
-    names = last_names(Lake(settings.lake_dir), settings.organization, "project")
-    costs = {(labelled(project, "project", names), day): amount for project, day, amount in found_costs}
+    print_table("Rows per endpoint", ["table", "first day", "last day", "rows"], _rows(settings))
+    costs = _costs(settings, window)
     shown = sorted({day for _, day in costs})
     days = [str(day) for day in shown]
     print_table(
@@ -105,31 +109,54 @@ def _show(settings: Settings, window: Window) -> None:
         ],
         right=days,
     )
-    out().print(_next_steps(settings, window))
+    out().print(_next_steps(settings, window), markup=False)
+
+
+def _as_dict(settings: Settings, window: Window, result: JobResult) -> dict[str, Any]:
+    return {
+        "window": str(window),
+        "succeeded": result.is_success,
+        "failures": dict(result.failures),
+        "tables": [
+            {"table": table, "first_day": first, "last_day": last, "rows": rows}
+            for table, first, last, rows in _rows(settings)
+        ],
+        "costs": [
+            {"project": project, "date": day, "usd": amount}
+            for (project, day), amount in sorted(_costs(settings, window).items())
+        ],
+        "warehouse": str(settings.warehouse_path),
+    }
 
 
 def _next_steps(settings: Settings, window: Window) -> str:
+    """What to try now; no line of it needs more than 60 columns, so that it can be copied from any terminal."""
     end = window.end.date() - timedelta(days=1)  # today is not over
     compared = timedelta(days=max(1, min(7, (len(window.dates()) - 1) // 2)))
     begin, middle = end - 2 * compared, end - compared
     queries = "\n".join(f'  usage-pipeline sql "{query}"' for query in QUERIES)
     return f"""
-The warehouse: {settings.warehouse_path} (any DuckDB client opens it; `select` works while a sync writes).
+The warehouse, for any DuckDB client, also while a sync
+writes: {settings.warehouse_path}
 
 Three queries to try (with uv: put `uv run` in front):
 {queries}
 
-Why the last days cost more or less than those before, and what should be looked at:
-  usage-pipeline explain --from {begin}..{middle} --to {middle}..{end} --by model
+Why the last days cost more or less than those before, and
+what should be looked at:
+  usage-pipeline explain --by model \\
+    --from {begin}..{middle} \\
+    --to {middle}..{end}
   usage-pipeline check
 
-The same as one page with charts (written by the run just now; --open shows it):
+The same as one page with charts, written by the run just
+now; --open shows it:
   usage-pipeline report --open
 
 See the run, backfill days, turn on the schedule:
   usage-pipeline ui
 
 Go on with your own organization, in a folder of its own:
-  export OPENAI_ADMIN_KEY=sk-admin-...          # an admin key with api.usage.read
+  export OPENAI_ADMIN_KEY=sk-admin-... # reads api.usage
   export USAGE_PIPELINE_DATA_DIR=my-usage
   usage-pipeline sync"""

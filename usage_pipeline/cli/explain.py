@@ -1,9 +1,9 @@
 """The `explain` command."""
 
-import sys
 from typing import Any
 
-from usage_pipeline.cli.console import money_text, out, print_json, print_table, text
+from usage_pipeline.cli.console import money_text, out, print_json, say, text
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.explain import Comparison, Explanation, caveats, explain, label, parse_window, sentences
 from usage_pipeline.guard import resident
 from usage_pipeline.marts.change import EFFECTS, Change
@@ -21,7 +21,7 @@ def run_explain(*, first: str, second: str, by: str, currency: str, as_json: boo
     else:
         _print(found)
     for line in caveats(found):
-        sys.stderr.write(f"note: {text(line)}\n")
+        say(f"note: {line}")
 
 
 def _print(found: Explanation) -> None:
@@ -30,6 +30,7 @@ def _print(found: Explanation) -> None:
     _table(found, found.in_total, "In total")
     if found.is_per_day:
         _table(found, found.a_day, "Of an average known day")
+    out().print()
     for line in sentences(found):
         out().print(text(line), markup=False)
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from usage_pipeline.cli.console import err, print_json
+from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.exports import export_focus, missing_text
 from usage_pipeline.settings import Settings
 
@@ -15,10 +15,10 @@ def run_export_focus(
     settings = Settings.from_env()
     done = export_focus(settings, month, file_format=file_format, version=version, output=output, is_partial=is_partial)
     if done.missing:
-        err().print(f"warning: {month} is not complete, nobody has read {missing_text(done.missing)}", markup=False)
+        say(f"warning: {month} is not complete, nobody has read {missing_text(done.missing)}")
     if as_json:
         missing = {name: [str(run) for run in runs] for name, runs in done.missing.items()}
         print_json({"path": str(done.path), "rows": done.rows, "missing": missing})
         return
-    err().print(f"{done.rows} rows of {month}, FOCUS {version}", markup=False)
+    say(f"{done.rows} rows of {month}, FOCUS {version}")
     sys.stdout.write(f"{done.path}\n")

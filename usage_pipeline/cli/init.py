@@ -6,7 +6,7 @@ from datetime import date
 from getpass import getpass
 from pathlib import Path
 
-from usage_pipeline.cli.console import err, print_json
+from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.first_look import FirstLook, first_look
 from usage_pipeline.settings import Settings
@@ -81,10 +81,9 @@ def _write(file: Path, lines: list[str], key: str, start: date | None) -> None:
 
 
 def _tell(settings: Settings, file: Path, seen: FirstLook, start: date | None) -> None:
-    say = err().print
     say(f"The key reads usage and costs of {settings.service}. It is in {file.absolute()}, for you alone.")
     if seen.names_refusal is not None:
-        say(f"It may not read names, so ids stay ids: {seen.names_refusal}", markup=False)
+        say(f"It may not read names, so ids stay ids: {seen.names_refusal}")
     if start is None:
         say(f"Nothing was billed in {seen.looked_at}; a sync reads these days.")
     else:

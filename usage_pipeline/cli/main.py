@@ -12,11 +12,14 @@ import typer
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: at 60 columns the framed one cuts options' names
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-export = typer.Typer(help="Write what the warehouse holds to files other tools read.", no_args_is_help=True)
-app.add_typer(export, name="export")
+export = typer.Typer(
+    help="Write what the warehouse holds to files other tools read.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(export, name="export", short_help="Write what the warehouse holds to files other tools read.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
@@ -55,11 +58,12 @@ def bug_report() -> None:
 def demo(
     days: Annotated[int, typer.Option(min=1, max=90, help="How many days to sync, today included.")] = 14,
     seed: Annotated[int, typer.Option(help="Which made-up organization.")] = 7,
+    as_json: Json = False,
 ) -> None:
     """Try everything without a key: a local API over a made-up organization, a real sync, a warehouse to query."""
     from usage_pipeline.cli.demo import run_demo
 
-    raise typer.Exit(run_demo(days=days, seed=seed))
+    raise typer.Exit(run_demo(days=days, seed=seed, as_json=as_json))
 
 
 @app.command()
@@ -203,33 +207,36 @@ def check(
         bool, typer.Option("--against-service", help="Also ask the service for the costs' ungrouped totals.")
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run all checks of the data: budgets, anomalies, sums, reconciliation, coverage, freshness; exit 3 on failure."""
     from usage_pipeline.cli.check import run_check
 
-    run_check(is_strict=strict, is_against_service=against_service, as_json=as_json)
+    run_check(is_strict=strict, is_against_service=against_service, as_json=as_json, is_quiet=quiet)
 
 
 @app.command()
 def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Only the files' hashes: no days, no marts.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare every stored file, day and mart with what was recorded, and name what differs; exit 3 if any does."""
     from usage_pipeline.cli.repair import run_verify
 
-    run_verify(is_quick=quick, as_json=as_json)
+    run_verify(is_quick=quick, as_json=as_json, is_quiet=quiet)
 
 
 @app.command()
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Ask the service for nothing.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Repair what verify finds, from raw and from what is intact; with a key, read again what neither has."""
     from usage_pipeline.cli.repair import run_doctor
 
-    run_doctor(is_offline=offline, as_json=as_json)
+    run_doctor(is_offline=offline, as_json=as_json, is_quiet=quiet)
 
 
 @export.command("focus")
@@ -266,3 +273,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
     from usage_pipeline.settings import Settings
 
     raise typer.Exit(serve_ui(Settings.from_env(), port=port))
+
+
+for _command in (*app.registered_commands, *export.registered_commands):
+    _command.short_help = _command.callback and _command.callback.__doc__  # whole, not its first words

@@ -1,8 +1,9 @@
 """The commands that say what is to be read: `plan` and `gaps`."""
 
 from usage_pipeline.api.client import CONCURRENCY
-from usage_pipeline.cli.console import err, print_json, print_table
+from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.cli.sync import window_of
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
@@ -50,7 +51,7 @@ def run_plan(*, since: str | None, until: str | None, names: list[str] | None, a
     )
     requests = sum(one.requests for one in reads)
     seconds = -(-requests // CONCURRENCY)
-    err().print(
+    say(
         f"{requests} requests at least, {CONCURRENCY} at a time: about {seconds} s where each takes one second; "
         "names are read beside them."
     )
@@ -76,4 +77,4 @@ def run_gaps(*, as_json: bool) -> None:
     elif rows:
         print_table(None, columns, rows)
     else:
-        err().print("no day is missing between known ones; `usage-pipeline plan` shows what is due.")
+        say("no day is missing between known ones; `usage-pipeline plan` shows what is due.")

@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+import typer
+
 from usage_pipeline.cli.main import app
 from usage_pipeline.cli.streams import complain, set_up_streams, tell_bug
 from usage_pipeline.errors import UsagePipelineError
@@ -26,7 +28,10 @@ def run() -> None:
     set_up_streams()
     signal.signal(signal.SIGTERM, _end_soon)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as wrong:
+        _refuse(wrong)
+        sys.exit(wrong.exit_code)
     except UsagePipelineError as error:
         complain(str(error))
         sys.exit(error.exit_code)
@@ -44,6 +49,16 @@ def run() -> None:
     except Exception as bug:
         tell_bug(bug)
         sys.exit(1)
+
+
+def _refuse(wrong: typer.TyperException) -> None:
+    """One line with the command that says what is taken; the help itself where nothing at all was given."""
+    message = wrong.format_message()
+    if "\n" in message:
+        sys.stderr.write(f"{message}\n")
+    else:
+        context = getattr(wrong, "ctx", None)
+        complain(f"{message.rstrip('.')}: see `{context.command_path if context else 'usage-pipeline'} --help`.")
 
 
 def _end_soon(_signal: int, _frame: FrameType | None) -> None:

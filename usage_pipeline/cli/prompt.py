@@ -8,7 +8,8 @@ import readline
 from collections.abc import Iterator
 from itertools import islice
 
-from usage_pipeline.cli.console import err, print_table, text
+from usage_pipeline.cli.console import err, say
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings
@@ -33,16 +34,16 @@ def run_prompt(settings: Settings) -> None:
     readline.set_completer_delims(" \t\n(),;=<>+-*/'\"")
     readline.set_completer(_Completer(words))
     readline.parse_and_bind("tab: complete")
-    err().print("A query ends with a semicolon; Tab completes names, `.quit` or Ctrl-D leaves.", markup=False)
+    say("A query ends with a semicolon; Tab completes names, `.quit` or Ctrl-D leaves.")
     for query in _queries():
         try:
             with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
                 shown = list(islice(answer.rows, _ROWS + 1))
                 print_table(None, answer.columns, shown[:_ROWS])
                 if len(shown) > _ROWS:
-                    err().print(f'... the first {_ROWS} rows; `usage-pipeline sql "..." --csv` has all.', markup=False)
+                    say(f'... the first {_ROWS} rows; `usage-pipeline sql "..." --csv` has all.')
         except UsagePipelineError as wrong:
-            err().print(text(" ".join(str(wrong).split())), markup=False)
+            say(" ".join(str(wrong).split()))
 
 
 def _names(settings: Settings) -> list[str]:

@@ -1,11 +1,11 @@
 """The commands that look after what is stored: `verify` and `doctor`."""
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
-from usage_pipeline.cli.console import out, print_json, print_table, text
-from usage_pipeline.doctor import doctor
+from usage_pipeline.cli.console import out, print_json, progress, say
+from usage_pipeline.cli.tables import print_table
+from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.errors import CheckFailed, LakeDamaged
 from usage_pipeline.lake.damage import Damage
 from usage_pipeline.settings import Settings
@@ -13,22 +13,23 @@ from usage_pipeline.sync import make_client
 from usage_pipeline.verify import Report, verify
 
 
-def run_verify(*, is_quick: bool, as_json: bool) -> None:
+def run_verify(*, is_quick: bool, as_json: bool, is_quiet: bool) -> None:
     """Compare everything and print what differs.
 
     Raises:
         CheckFailed: something differs.
     """
-    report = verify(Settings.from_env(), is_quick=is_quick)
+    with progress(quiet=as_json or is_quiet) as tell:
+        report = verify(Settings.from_env(), is_quick=is_quick, tell=tell)
     if as_json:
         print_json({"intact": not report.findings, **_as_dict(report)})
-    else:
+    elif not is_quiet:
         _print(report)
     if report.findings:
         raise CheckFailed(f"{len(report.findings)} things are not what was written: run `usage-pipeline doctor`.")
 
 
-def run_doctor(*, is_offline: bool, as_json: bool) -> None:
+def run_doctor(*, is_offline: bool, as_json: bool, is_quiet: bool) -> None:
     """Repair what differs and print what was done; with a key, what no file has any more is read again.
 
     Raises:
@@ -36,7 +37,8 @@ def run_doctor(*, is_offline: bool, as_json: bool) -> None:
     """
     settings = Settings.from_env()
     can_ask = settings.admin_key is not None and not is_offline
-    done = doctor(settings, client_factory=make_client if can_ask else None)
+    with progress(quiet=as_json or is_quiet) as tell:
+        done = doctor(settings, client_factory=make_client if can_ask else None, tell=tell)
     if as_json:
         print_json(
             {
@@ -48,17 +50,22 @@ def run_doctor(*, is_offline: bool, as_json: bool) -> None:
                 "notes": done.after.notes,
             }
         )
-    elif not done.found.findings:
-        _print(done.found)
-    else:
-        lines = [("repaired", one) for one in done.repaired] + [("lost", one) for one in done.lost]
-        print_table(None, ["", "what"], [*lines, *(("still differs", _line(one)) for one in done.after.findings)])
-        _say(done.after)
+    elif not is_quiet:
+        _print_treatment(done)
     if not done.is_cured:
         raise LakeDamaged(
             f"{len(done.lost)} things are lost and {len(done.after.findings)} still differ; what is known of each is "
             "said above. If you have a backup of data/raw, restore it and run `usage-pipeline replay`."
         )
+
+
+def _print_treatment(done: Treatment) -> None:
+    if not done.found.findings:
+        _print(done.found)
+    else:
+        lines = [("repaired", one) for one in done.repaired] + [("lost", one) for one in done.lost]
+        print_table(None, ["", "what"], [*lines, *(("still differs", _line(one)) for one in done.after.findings)])
+        _say(done.after)
 
 
 def _print(report: Report) -> None:
@@ -72,7 +79,7 @@ def _print(report: Report) -> None:
 
 def _say(report: Report) -> None:
     for note in report.notes:
-        sys.stderr.write(f"note: {text(note)}\n")
+        say(f"note: {note}")
 
 
 def _line(one: Damage) -> str:

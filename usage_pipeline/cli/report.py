@@ -5,7 +5,7 @@ import webbrowser
 from dataclasses import asdict
 from pathlib import Path
 
-from usage_pipeline.cli.console import err, print_json, text
+from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.guard import resident
 from usage_pipeline.report.write import write_report
 from usage_pipeline.settings import Settings
@@ -23,7 +23,7 @@ def run_report(
         print_json({**asdict(done), "path": str(done.path)})
     else:
         for one in done.figures:
-            err().print(text(f"{one.label}: {one.value}{f', {one.pill}' if one.pill else ''}"), markup=False)
+            say(f"{one.label}: {one.value}{f', {one.pill}' if one.pill else ''}")
         sys.stdout.write(f"{done.path}\n")
     if is_opened and not webbrowser.open(done.path.resolve().as_uri()):
-        err().print("no browser could be opened: open the file yourself.", markup=False)
+        say("no browser could be opened: open the file yourself.")

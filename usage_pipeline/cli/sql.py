@@ -6,7 +6,8 @@ import sys
 from decimal import Decimal
 from typing import Any
 
-from usage_pipeline.cli.console import decimal_text, plain, print_json, print_table, text
+from usage_pipeline.cli.console import decimal_text, plain, print_json, text
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from usage_pipeline.cli.console import print_json, print_table
+from usage_pipeline.cli.console import print_json
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.settings import Settings
 from usage_pipeline.status import EndpointStatus, endpoint_status
 from usage_pipeline.windows import utc_now

@@ -31,7 +31,9 @@ class Harmless(logging.Formatter):
 
 def complain(message: str) -> None:
     """One line, whatever the message holds."""
-    sys.stderr.write(f"usage-pipeline: {escaped(' '.join(message.split()))}\n")
+    from usage_pipeline.cli.console import say
+
+    say(f"usage-pipeline: {' '.join(message.split())}")
 
 
 def tell_bug(bug: Exception) -> None:

@@ -1,16 +1,23 @@
 """The commands that change the warehouse: `sync`, `replay`, `publish`."""
 
-import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from usage_pipeline.cli.console import err, print_json, print_table, progress, text
+from usage_pipeline.cli.console import print_json, progress, say
+from usage_pipeline.cli.tables import print_table
+from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.guard import keep_demo_apart, resident
+from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.ledger import CoverageLog
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.names import NameSync, choose_lists
-from usage_pipeline.plan import asked_window
+from usage_pipeline.plan import asked_window, planned_reads
+from usage_pipeline.progress import Tell
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, sync
+from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, make_client, sync
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import Window, parse_day, utc_now
 
@@ -24,8 +31,17 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     window = window_of(since, until)
     keep_demo_apart(settings)
     lists = choose_lists(names)
-    with progress("syncing endpoints and names", len(endpoints) + len(lists), quiet=as_json or is_quiet) as bar:
-        report = sync(settings, endpoints, window, lists=lists, on_done=lambda _: bar.advance(bar.task_ids[0]))
+    with progress(quiet=as_json or is_quiet) as tell:
+        watch = _Watch(tell, _pages(settings, endpoints, window), len(endpoints) + len(lists))
+        report = sync(
+            settings,
+            endpoints,
+            window,
+            lists=lists,
+            on_done=watch.stored,
+            client_factory=partial(make_client, on_page=watch.page),
+            tell=tell,
+        )
     if as_json:
         print_json(_as_dict(report))
     elif not is_quiet:
@@ -34,6 +50,38 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     errors = [one.error for one in report.endpoints] + [one.error for one in report.names if not one.is_refused]
     errors.append(report.refresh_error)
     return max((error.exit_code for error in errors if error is not None), default=0)
+
+
+class _Watch:
+    """Tells how far a sync is: pages while pages come, then endpoints and lists that are stored."""
+
+    def __init__(self, tell: Tell, pages: int, tables: int) -> None:
+        self._tell = tell
+        self._pages, self._tables = pages, tables
+        self._read = self._stored = 0
+
+    def page(self) -> None:
+        """A page arrived."""
+        self._read += 1
+        self._say()
+
+    def stored(self, _: object) -> None:
+        """An endpoint or a list is done."""
+        self._stored += 1
+        self._say()
+
+    def _say(self) -> None:
+        if self._read < self._pages:
+            self._tell("reading pages", self._read, self._pages)
+        else:
+            self._tell("storing tables", self._stored, self._tables)
+
+
+def _pages(settings: Settings, endpoints: Sequence[Endpoint], window: Window | None) -> int:
+    """The pages a sync will read at least: what is planned, before anything was asked."""
+    with files_explained("sync"):
+        log = CoverageLog(Lake(settings.lake_dir))
+        return sum(one.requests for one in planned_reads(settings, log, endpoints, window, utc_now()))
 
 
 def window_of(since: str | None, until: str | None) -> Window | None:
@@ -55,29 +103,29 @@ def _print(report: SyncReport) -> None:
     print_table(None, ["endpoint", "outcome", *_COUNTS[:6], "seconds"], rows)
     if report.refreshed is not None:
         days = sum(len(build.days) for build in report.refreshed.builds)
-        err().print(f"{days} mart days computed; published {report.refreshed.path}")
+        say(f"{days} mart days computed; published {report.refreshed.path}")
 
 
 def _complain(report: SyncReport) -> None:
     """Failures and warnings, one line each, on stderr."""
     for one in report.endpoints:
         for note in [*one.notes("drift"), *one.notes("notes")]:
-            sys.stderr.write(f"warning: {text(note)}\n")
+            say(f"warning: {note}")
     for note in (note for one in report.names for note in one.warnings):
-        sys.stderr.write(f"warning: {text(note)}\n")
+        say(f"warning: {note}")
     is_config_said = False
     for one in report.failed:
         is_config = isinstance(one.error, FixConfig)
         if not (is_config and is_config_said):  # a refused key fails every endpoint: one line is enough
-            sys.stderr.write(f"usage-pipeline: {text(' '.join(str(one.error).split()))}\n")
+            say(f"usage-pipeline: {' '.join(str(one.error).split())}")
         is_config_said = is_config_said or is_config
     for named in report.names:
         # Where the key itself is wrong, that was said.
         if named.error is not None and not (isinstance(named.error, FixConfig) and is_config_said):
             head = "warning" if named.is_refused else "usage-pipeline"
-            sys.stderr.write(f"{head}: {text(' '.join(str(named.error).split()))}\n")
+            say(f"{head}: {' '.join(str(named.error).split())}")
     if report.refresh_error is not None:
-        sys.stderr.write(f"usage-pipeline: not published: {text(' '.join(str(report.refresh_error).split()))}\n")
+        say(f"usage-pipeline: not published: {' '.join(str(report.refresh_error).split())}")
 
 
 def _as_dict(report: SyncReport) -> dict[str, Any]:
@@ -118,12 +166,8 @@ def _names_dict(one: NameSync) -> dict[str, Any]:
 def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
     """Replay and report."""
     settings = Settings.from_env()
-    with progress("replaying raw files", 1, quiet=as_json or is_quiet) as bar:
-        done = replay(
-            settings,
-            lambda count, total: bar.update(bar.task_ids[0], completed=count, total=total),
-            may_forget=may_forget,
-        )
+    with progress(quiet=as_json or is_quiet) as tell:
+        done = replay(settings, may_forget=may_forget, tell=tell)
     if as_json:
         facts = {"files": done.files, "left_out": done.left_out, "rows": done.rows}
         print_json({**facts, "published": str(done.refreshed.path)})
@@ -134,12 +178,13 @@ def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
 
 def run_publish(*, as_json: bool, is_quiet: bool) -> None:
     """Refresh the warehouse and report what was computed."""
-    done = refresh(resident(Settings.from_env()))
+    with progress(quiet=as_json or is_quiet) as tell:
+        done = refresh(resident(Settings.from_env()), tell)
     if as_json:
         print_json({"marts": _mart_dicts(done), "published": str(done.path)})
     elif not is_quiet:
         print_table(None, ["mart", "days computed", "rows"], [(b.mart, len(b.days), b.rows) for b in done.builds])
-        err().print(f"published {done.path}")
+        say(f"published {done.path}")
 
 
 def _mart_dicts(done: Refresh) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from types import FrameType
 
 from pydantic import SecretStr
 
-from usage_pipeline.cli.console import err, out
+from usage_pipeline.cli.console import err, out, say
 from usage_pipeline.defs.home import prepare_home
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.settings import Settings
@@ -57,7 +57,7 @@ def serve_ui(settings: Settings, port: int = 3000) -> int:
             }
             return _watch(children, port, logs)
         except _Stop:
-            err().print("stopping ...")
+            say("stopping ...")
             return 0
 
 
@@ -102,7 +102,7 @@ def _watch(children: Mapping[str, subprocess.Popen[bytes]], port: int, logs: Pat
             out().print(f"Dagster is at http://{_HOST}:{port} (only on this machine). Ctrl-C ends it.")
             sys.stdout.flush()
         elif not is_up and time.monotonic() > give_up_at:
-            err().print(f"Dagster's webserver does not answer; see {logs}.", markup=False)
+            say(f"Dagster's webserver does not answer; see {logs}.")
             return 1
         time.sleep(_POLL_SECONDS)
 

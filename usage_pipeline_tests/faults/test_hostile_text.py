@@ -25,11 +25,12 @@ import usage_pipeline
 from usage_pipeline.check import run_checks
 from usage_pipeline.cli import process
 from usage_pipeline.cli.check import run_check
-from usage_pipeline.cli.console import print_table, text
+from usage_pipeline.cli.console import text
 from usage_pipeline.cli.explain import run_explain
 from usage_pipeline.cli.sql import run_sql
 from usage_pipeline.cli.streams import Harmless, complain
 from usage_pipeline.cli.sync import _complain
+from usage_pipeline.cli.tables import print_table
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import CheckFailed, FixConfig, SourceChanged
 from usage_pipeline.exports import export_focus
@@ -284,7 +285,7 @@ def test_check_tells_its_findings_harmlessly(settings: Settings, capsys: pytest.
     assert run_checks(settings, NOW)
     for as_json in (True, False):
         with pytest.raises(CheckFailed):
-            run_check(is_strict=True, is_against_service=False, as_json=as_json)
+            run_check(is_strict=True, is_against_service=False, as_json=as_json, is_quiet=False)
         shown = capsys.readouterr()
         assert harmless(shown.out + shown.err)
 

@@ -11,7 +11,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # The storeys of DESIGN's floors, lowest first: a module may import from its own part or from parts further down.
 STOREYS = (
-    ("errors", "endpoints", "memory"), ("windows", "name_lists", "redaction", "spool"),  # floor 0
+    ("errors", "endpoints", "memory", "progress"), ("windows", "name_lists", "redaction", "spool"),  # floor 0
     ("records", "settings"),
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2

@@ -81,5 +81,5 @@ def test_before_anything_is_published_the_prompt_says_so(tmp_path: Path) -> None
     """There is nothing to ask: one line, exit code 2."""
     settings = Settings(_env_file=None, USAGE_PIPELINE_DATA_DIR=str(tmp_path / "none"))
     with _prompt(settings, tmp_path) as terminal:
-        assert "does not exist yet" in terminal.until("first.")
+        assert "does not exist yet" in " ".join(terminal.until("first.").split())
         assert terminal.process.wait(timeout=60) == 2
