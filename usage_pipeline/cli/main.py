@@ -23,8 +23,20 @@ app.add_typer(export, name="export", short_help="Write what the warehouse holds 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+
+
+def _endpoint_names(incomplete: str) -> list[str]:
+    """What the shell completes `--endpoint` to."""
+    from usage_pipeline.endpoints import ENDPOINTS
+
+    return [name for name in ENDPOINTS if name.startswith(incomplete)]
+
+
 Endpoints = Annotated[
-    list[str] | None, typer.Option("--endpoint", metavar="N", help="Only this endpoint; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--endpoint", metavar="N", help="Only this endpoint; may be repeated.", autocompletion=_endpoint_names
+    ),
 ]
 
 

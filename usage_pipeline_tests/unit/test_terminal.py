@@ -241,3 +241,18 @@ def test_verify_and_replay_tell_how_far_they_are(synced: Settings, tmp_path: Pat
         counts = [(done, total) for name, done, total in told if name == stage]
         assert counts == sorted(counts)
         assert counts[-1][0] == counts[-1][1] > 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("usage-pipeline ex", ["explain", "export"]),
+        ("usage-pipeline sync --endpoint co", ["completions", "code_interpreter_sessions", "costs"]),
+    ],
+)
+def test_the_shell_completes(typed: str, offered: list[str], at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands and endpoints, as bash asks for them once `--install-completion` was given."""
+    monkeypatch.setenv("_USAGE_PIPELINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert at()[0].split() == offered
