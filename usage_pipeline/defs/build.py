@@ -20,7 +20,7 @@ from usage_pipeline.defs.mart_checks import mart_checks
 from usage_pipeline.defs.partitions import daily_partitions
 from usage_pipeline.defs.report_asset import report_assets
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
-from usage_pipeline.defs.usage_assets import usage_assets
+from usage_pipeline.defs.usage_assets import RAW, usage_assets
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, make_client
 from usage_pipeline.windows import utc_now
@@ -52,7 +52,8 @@ def build_defs(
     with warnings.catch_warnings():
         # Called beta by Dagster 1.13, whose version is pinned; 34 lines of it would drown the services' logs.
         warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
-        assets = [
+        assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+            RAW,
             *usage_assets(partitions),
             *dim_assets(partitions, client_factory),
             *mart_assets(partitions),

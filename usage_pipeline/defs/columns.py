@@ -1,6 +1,7 @@
 """How tables are shown in Dagster's catalogue.
 
-Put table schemas as Dagster metadata here; the columns themselves come from lake/schemas.py and the marts' queries.
+Put owners, table schemas and column lineage as Dagster metadata here; the columns themselves come from lake/schemas.py
+and the marts' queries, their lineage from marts/lineage.py.
 """
 
 import dagster as dg
@@ -11,6 +12,10 @@ from usage_pipeline.lake.engine import sql_type
 from usage_pipeline.lake.schemas import PART, columns
 from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.column_texts import column_texts
+from usage_pipeline.marts.lineage import column_sources
+from usage_pipeline.name_lists import LISTS
+
+OWNERS = ["team:usage-pipeline"]  # who is to be asked, whichever table it is
 
 
 def usage_columns(endpoint: Endpoint) -> dg.TableSchema:
@@ -24,6 +29,20 @@ def mart_columns(name: str) -> dg.TableSchema:
     texts = column_texts(schema.names)
     return dg.TableSchema(
         columns=[_column(field.name, field.type, texts[field.name]) for field in schema if field.name != PART]
+    )
+
+
+def mart_lineage(name: str) -> dg.TableColumnLineage:
+    """What each of a mart's columns is made of, as far as that is an asset."""
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(asset_key=dg.AssetKey([schema, table]), column_name=of)
+                for schema, table, of in (source.split(".") for source in sources)
+                if schema != "dims" or table in LISTS
+            ]
+            for column, sources in column_sources(name).items()
+        }
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from usage_pipeline.defs.columns import OWNERS
 from usage_pipeline.defs.partitions import asset_window, dim_key
 from usage_pipeline.defs.session import SESSION, Session, session_of
+from usage_pipeline.defs.usage_assets import RAW
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.name_lists import LISTS, NameList
 from usage_pipeline.names import NameSync, sync_names
@@ -32,7 +34,9 @@ def _dim_asset(
     @dg.asset(
         key=key,
         group_name="dims",
+        deps=[RAW],
         description=dim.description,
+        owners=OWNERS,
         kinds={"openai", "deltalake"},
         metadata={
             "dagster/column_schema": dg.TableSchema(

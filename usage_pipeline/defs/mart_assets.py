@@ -3,15 +3,31 @@
 Put what their steps do and report here; which marts there are is decided by the .sql files in marts/.
 """
 
+import re
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
 import dagster as dg
 
-from usage_pipeline.defs.columns import mart_columns
+from usage_pipeline.defs.columns import OWNERS, mart_columns, mart_lineage
 from usage_pipeline.defs.partitions import asset_window, dim_key, mart_key, usage_key
+from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars
 from usage_pipeline.defs.session import SESSION, session_of
+from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import mart_rows
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.settings import Settings
 
+_CURRENCY = re.compile(r"[a-z]{3}\Z")
+_BILLED = """
+select currency, date, sum(amount) as amount from marts.cost_daily
+where organization = $organization
+    and date > (select max(date) from marts.cost_daily where organization = $organization) - $days::int
+group by all
+"""
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
 
 
@@ -27,9 +43,11 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
         key=key,
         group_name="marts",
         description=mart.description,
+        owners=OWNERS,
         kinds={"sql", "deltalake"},
         metadata={
             "dagster/column_schema": mart_columns(mart.name),
+            "dagster/column_lineage": mart_lineage(mart.name),
             "dagster/table_name": f"marts.{mart.name}",
             "grain": dg.MetadataValue.json(list(mart.grain)),
         },
@@ -51,11 +69,11 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
             report.outcome, report.rows = ("built" if built.days else "unchanged"), built.rows
             rows = mart_rows(Lake(session.settings.lake_dir), mart.name, session.settings.organization, window)
             for day in window.dates():
-                facts = {"dagster/partition_row_count": rows.get(day, 0)}
-                context.add_asset_metadata(facts, partition_key=day.isoformat())
-            return dg.MaterializeResult(
-                metadata={"window": str(window), "days_computed": len(built.days), "rows_computed": built.rows}
-            )
+                counted = {"dagster/partition_row_count": rows.get(day, 0)}
+                context.add_asset_metadata(counted, partition_key=day.isoformat())
+            computed = {"days_computed": len(built.days), "rows_computed": built.rows}
+            drawn = {"rows": day_bars(rows, "rows a day")} if rows else {}
+            return dg.MaterializeResult(metadata={"window": str(window), **computed, **drawn})
 
     return build
 
@@ -65,8 +83,9 @@ def warehouse_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefini
 
     @dg.asset(
         key=WAREHOUSE_KEY,
-        group_name="warehouse",
+        group_name="report",
         description="The DuckDB file people query: views of one consistent version of usage, marts and meta.",
+        owners=OWNERS,
         kinds={"duckdb"},
         deps=[mart_key(name) for name in load_marts()],
         partitions_def=partitions,
@@ -78,8 +97,20 @@ def warehouse_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefini
         with session.step(context, WAREHOUSE_KEY.to_user_string()) as report:
             path = session.publish().path
             report.outcome = "published"
-            return dg.MaterializeResult(
-                metadata={"path": dg.MetadataValue.path(path.resolve()), "bytes": path.stat().st_size}
-            )
+            facts: dict[str, Any] = {"path": dg.MetadataValue.path(path.resolve()), "bytes": path.stat().st_size}
+            return dg.MaterializeResult(metadata=facts | _billed(session.settings))
 
     return warehouse
+
+
+def _billed(settings: Settings) -> dict[str, dg.MarkdownMetadataValue]:
+    """What the newest days cost, drawn per currency; nothing where that mart is none of this pipeline's."""
+    if "cost_daily" not in load_marts():
+        return {}
+    asked = {"organization": settings.organization, "days": DAYS_SHOWN}
+    with ask(settings.warehouse_path, settings.lake_dir, _BILLED, asked) as answer:
+        found: dict[str, dict[date, Decimal]] = defaultdict(dict)
+        for currency, day, amount in answer.rows:
+            found[currency][day] = amount
+    # A currency is upstream's text: as it is only where it is what currencies are.
+    return {f"billed_{code}": day_bars(days, f"{code} a day") for code, days in found.items() if _CURRENCY.match(code)}

@@ -5,7 +5,9 @@ Put what the step does and reports here; what the report says is usage_pipeline/
 
 import dagster as dg
 
+from usage_pipeline.defs.columns import OWNERS
 from usage_pipeline.defs.mart_assets import WAREHOUSE_KEY
+from usage_pipeline.defs.pictures import fact_table
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.report.queries import marts_read
@@ -25,6 +27,7 @@ def _report_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefiniti
         key=REPORT_KEY,
         group_name="report",
         description="One HTML file of what was spent in the last 30 closed days, why, and how far to trust it.",
+        owners=OWNERS,
         kinds={"html"},
         deps=[WAREHOUSE_KEY],
         partitions_def=partitions,
@@ -46,7 +49,7 @@ def _report_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefiniti
                     "path": dg.MetadataValue.path(done.path.resolve()),
                     "bytes": done.bytes,
                     "days": f"{done.first_day} to {done.last_day}",
-                    "headline": dg.MetadataValue.json(words),
+                    "headline": fact_table([{"figure": label, "value": value} for label, value in words.items()]),
                     # Dagster draws numbers over time; it has no decimals, so every digit stands beside them
                     **{name: float(amount) for name, amount in amounts.items()},
                     "exact_amounts": dg.MetadataValue.json(amounts),

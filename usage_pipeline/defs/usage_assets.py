@@ -11,8 +11,9 @@ from typing import Any
 import dagster as dg
 
 from usage_pipeline.defs.checks import FRESH, UsageFacts, check_specs, judge
-from usage_pipeline.defs.columns import usage_columns
+from usage_pipeline.defs.columns import OWNERS, usage_columns
 from usage_pipeline.defs.partitions import asset_window, read_here, usage_key
+from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars, fact_table
 from usage_pipeline.defs.session import SESSION, Session, session_of
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states
@@ -23,6 +24,16 @@ from usage_pipeline.sync import EndpointSync
 from usage_pipeline.windows import Window
 
 _COUNTS = ("requests", "retries", "pages", "bytes", "buckets", "rows", "inserted", "updated", "deleted", "restated")
+
+
+RAW = dg.AssetSpec(
+    "raw",
+    group_name="raw",
+    description="Every page as the service sent it, archived by the read that then replaces days of a table below. "
+    "No step of its own: materialize a table.",
+    owners=OWNERS,
+    kinds={"openai", "file"},
+)
 
 
 def usage_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -36,7 +47,9 @@ def _usage_asset(endpoint: Endpoint, partitions: dg.DailyPartitionsDefinition) -
     @dg.asset(
         key=key,
         group_name="usage",
+        deps=[RAW],
         description=endpoint.description,
+        owners=OWNERS,
         kinds={"openai", "deltalake"},
         metadata={
             "dagster/column_schema": usage_columns(endpoint),
@@ -83,7 +96,18 @@ def _materialized(
         drift=done.notes("drift"),
         negative=negative_measures(lake, settings.organization, endpoint, window),
     )
-    return dg.MaterializeResult(metadata=_run_facts(settings, window, done), check_results=judge(facts))
+    told = _run_facts(settings, window, done) | _seen_days(window, states, restated)
+    return dg.MaterializeResult(metadata=told, check_results=judge(facts))
+
+
+def _seen_days(window: Window, states: Mapping[date, DayState], restated: Mapping[date, int]) -> dict[str, Any]:
+    """All known days drawn, and the newest of the window as a table; nothing where no day is known."""
+    seen = [day for day in window.dates() if day in states][-DAYS_SHOWN:]
+    rows: list[dict[str, str | int]] = [
+        {"day": str(day), "rows": states[day].rows, "restated": restated.get(day, 0)} for day in reversed(seen)
+    ]
+    drawn = {"rows": day_bars({day: state.rows for day, state in states.items()}, "rows a day")} if states else {}
+    return drawn | ({"days": fact_table(rows)} if rows else {})
 
 
 def _run_facts(settings: Settings, window: Window, done: EndpointSync) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What Dagster shows follows from the endpoint table and the marts' files."""
 
+import json
 import subprocess
 import sys
 from datetime import timedelta
@@ -8,18 +9,22 @@ import dagster as dg
 import pytest
 
 from usage_pipeline.defs.build import build_defs
+from usage_pipeline.defs.columns import mart_columns
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.schemas import columns
+from usage_pipeline.marts.lineage import FILE, column_sources
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
+from usage_pipeline_tests.lineage import lineage_of
 
 USAGE = {dg.AssetKey(["usage", name]) for name in ENDPOINTS}
 MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
 DIMS = {dg.AssetKey(["dims", name]) for name in LISTS}
 WAREHOUSE = dg.AssetKey("warehouse")
 REPORT = dg.AssetKey("report")
+RAW = dg.AssetKey("raw")
 
 
 @pytest.fixture
@@ -29,8 +34,38 @@ def defs(settings: Settings) -> dg.Definitions:
 
 
 def test_every_row_and_every_mart_is_an_asset(defs: dg.Definitions) -> None:
-    """The assets are the endpoints, the lists of names, the marts, the published file and the report."""
-    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {WAREHOUSE, REPORT}
+    """The assets are raw, the endpoints, the lists of names, the marts, the published file and the report."""
+    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {RAW, WAREHOUSE, REPORT}
+
+
+def test_assets_are_described_owned_and_in_five_groups(defs: dg.Definitions) -> None:
+    """Every asset says what it is, of what kind, and who is asked; the graph reads raw, usage, dims, marts, report."""
+    graph = defs.resolve_asset_graph()
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    assert all(node.description and node.owners and node.kinds for node in nodes)
+    assert {node.group_name for node in nodes} == {"raw", "usage", "dims", "marts", "report"}
+    assert {key for key in USAGE | DIMS if graph.get(key).parent_keys == {RAW}} == USAGE | DIMS
+
+
+@pytest.mark.parametrize("name", list(load_marts()))
+def test_the_lineage_of_columns_is_that_of_the_query(defs: dg.Definitions, name: str) -> None:
+    """It was read from the mart's present SQL, and leads only to columns that are there, of tables the mart reads."""
+    mart, graph = load_marts()[name], defs.resolve_asset_graph()
+    assert json.loads(FILE.read_text())[name]["sql"] == mart.sql_hash, "run python -m usage_pipeline_tests.lineage"
+    shown = graph.get(dg.AssetKey(["marts", name])).metadata["dagster/column_lineage"]
+    assert set(shown.deps_by_column) <= {column.name for column in mart_columns(name).columns}
+    for parent in {dep for deps in shown.deps_by_column.values() for dep in deps}:
+        assert parent.asset_key in graph.get(dg.AssetKey(["marts", name])).parent_keys
+        held = graph.get(parent.asset_key).metadata["dagster/column_schema"]
+        assert parent.column_name in {column.name for column in held.columns}
+
+
+def test_lineage_follows_values_through_a_query() -> None:
+    """Aliases, joins, cases and derived views are followed; what rows are only joined by is left out."""
+    assert column_sources("cost_by_team")["cost_center"] == ["dims.tags.cost_center", "dims.tags.team"]
+    assert column_sources("cost_by_team")["amount"] == ["marts.cost_allocated.amount"]
+    assert column_sources("cost_by_user")["user_email"] == ["dims.users.email"]
+    assert lineage_of("cost_by_user") == column_sources("cost_by_user")
 
 
 def test_marts_hang_on_what_their_queries_read(defs: dg.Definitions) -> None:
@@ -58,7 +93,7 @@ def test_an_asset_tells_its_columns(defs: dg.Definitions, endpoint: Endpoint) ->
 def test_partitions_are_days_up_to_and_with_today(defs: dg.Definitions, settings: Settings) -> None:
     """The first partition is the settings' first day, the last is today; all assets share them, one run a range."""
     graph = defs.resolve_asset_graph()
-    for key in graph.get_all_asset_keys():
+    for key in graph.get_all_asset_keys() - {RAW}:
         node = graph.get(key)
         assert node.partitions_def is not None
         assert node.partitions_def.get_first_partition_key() == settings.first_day().isoformat()
@@ -85,9 +120,9 @@ def test_the_job_holds_everything(defs: dg.Definitions) -> None:
     """`sync_usage` runs all assets and all checks: a step for each asset, mart check and the comparison with usage."""
     job = defs.resolve_job_def("sync_usage")
     graph = defs.resolve_asset_graph()
-    assert set(job.asset_layer.executable_asset_keys) == graph.get_all_asset_keys()
+    assert set(job.asset_layer.executable_asset_keys) == graph.get_all_asset_keys() - {RAW}
     of_marts = [check for check in graph.asset_check_keys if check.asset_key in MARTS]
-    assert len(job.nodes) == len(graph.get_all_asset_keys()) + len(of_marts) + 1
+    assert len(job.nodes) == len(graph.get_all_asset_keys() - {RAW}) + len(of_marts) + 1
 
 
 def test_nothing_can_be_configured_with_a_key(defs: dg.Definitions) -> None:
