@@ -15,6 +15,7 @@ from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.lineage import column_sources
 from usage_pipeline.name_lists import LISTS
 
+COLUMN_LINEAGE = "dagster/column_lineage"  # the UI looks for it in what a step told
 OWNERS = ["team:usage-pipeline"]  # who is to be asked, whichever table it is
 
 

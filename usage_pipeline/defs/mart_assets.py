@@ -7,12 +7,11 @@ import re
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import dagster as dg
 
-from usage_pipeline.defs.columns import OWNERS, mart_columns, mart_lineage
-from usage_pipeline.defs.partitions import asset_window, dim_key, mart_key, usage_key
+from usage_pipeline.defs.columns import COLUMN_LINEAGE, OWNERS, mart_columns, mart_lineage
+from usage_pipeline.defs.partitions import asset_window, dim_key, mart_key, tell_newest, usage_key
 from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.query import ask
@@ -47,7 +46,6 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
         kinds={"sql", "deltalake"},
         metadata={
             "dagster/column_schema": mart_columns(mart.name),
-            "dagster/column_lineage": mart_lineage(mart.name),
             "dagster/table_name": f"marts.{mart.name}",
             "grain": dg.MetadataValue.json(list(mart.grain)),
         },
@@ -71,9 +69,11 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
             for day in window.dates():
                 counted = {"dagster/partition_row_count": rows.get(day, 0)}
                 context.add_asset_metadata(counted, partition_key=day.isoformat())
-            computed = {"days_computed": len(built.days), "rows_computed": built.rows}
             drawn = {"rows": day_bars(rows, "rows a day")} if rows else {}
-            return dg.MaterializeResult(metadata={"window": str(window), **computed, **drawn})
+            tell_newest(context, window, {COLUMN_LINEAGE: mart_lineage(mart.name), **drawn})
+            return dg.MaterializeResult(
+                metadata={"window": str(window), "days_computed": len(built.days), "rows_computed": built.rows}
+            )
 
     return build
 
@@ -97,8 +97,10 @@ def warehouse_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefini
         with session.step(context, WAREHOUSE_KEY.to_user_string()) as report:
             path = session.publish().path
             report.outcome = "published"
-            facts: dict[str, Any] = {"path": dg.MetadataValue.path(path.resolve()), "bytes": path.stat().st_size}
-            return dg.MaterializeResult(metadata=facts | _billed(session.settings))
+            tell_newest(context, asset_window(context), _billed(session.settings))
+            return dg.MaterializeResult(
+                metadata={"path": dg.MetadataValue.path(path.resolve()), "bytes": path.stat().st_size}
+            )
 
     return warehouse
 
@@ -113,4 +115,8 @@ def _billed(settings: Settings) -> dict[str, dg.MarkdownMetadataValue]:
         for currency, day, amount in answer.rows:
             found[currency][day] = amount
     # A currency is upstream's text: as it is only where it is what currencies are.
-    return {f"billed_{code}": day_bars(days, f"{code} a day") for code, days in found.items() if _CURRENCY.match(code)}
+    return {
+        f"billed_{code}": day_bars(days, f"{code.upper()} a day")
+        for code, days in found.items()
+        if _CURRENCY.match(code)
+    }

@@ -12,7 +12,7 @@ import dagster as dg
 
 from usage_pipeline.defs.checks import FRESH, UsageFacts, check_specs, judge
 from usage_pipeline.defs.columns import OWNERS, usage_columns
-from usage_pipeline.defs.partitions import asset_window, read_here, usage_key
+from usage_pipeline.defs.partitions import asset_window, read_here, tell_newest, usage_key
 from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars, fact_table
 from usage_pipeline.defs.session import SESSION, Session, session_of
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
@@ -96,8 +96,8 @@ def _materialized(
         drift=done.notes("drift"),
         negative=negative_measures(lake, settings.organization, endpoint, window),
     )
-    told = _run_facts(settings, window, done) | _seen_days(window, states, restated)
-    return dg.MaterializeResult(metadata=told, check_results=judge(facts))
+    tell_newest(context, window, _seen_days(window, states, restated))
+    return dg.MaterializeResult(metadata=_run_facts(settings, window, done), check_results=judge(facts))
 
 
 def _seen_days(window: Window, states: Mapping[date, DayState], restated: Mapping[date, int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from usage_pipeline.defs.build import build_defs
+from usage_pipeline.defs.columns import COLUMN_LINEAGE
 from usage_pipeline.defs.partitions import range_tags
 from usage_pipeline.defs.session import StepNews
 from usage_pipeline.endpoints import ENDPOINTS
@@ -61,6 +62,9 @@ def test_a_range_run_tells_each_day_its_own(stage: Stage) -> None:
     marts = _metadata(stage, "marts/cost_daily")
     assert sum(facts["dagster/partition_row_count"] for facts in marts.values()) > 0
     assert _metadata(stage, "warehouse").keys() == told.keys()
+    newest = [max(told)]  # what is large is not stored once more for each day
+    assert [day for day, facts in told.items() if {"rows", "days"} & facts.keys()] == newest
+    assert [day for day, facts in marts.items() if COLUMN_LINEAGE in facts] == newest
 
 
 @pytest.mark.slow
