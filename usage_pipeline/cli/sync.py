@@ -14,7 +14,7 @@ from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.names import NameSync, choose_lists
 from usage_pipeline.plan import asked_window, planned_reads
-from usage_pipeline.progress import Tell
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, make_client, sync
@@ -32,7 +32,8 @@ def run_sync(*, since: str | None, until: str | None, names: list[str] | None, a
     keep_demo_apart(settings)
     lists = choose_lists(names)
     with progress(quiet=as_json or is_quiet) as tell:
-        watch = _Watch(tell, _pages(settings, endpoints, window), len(endpoints) + len(lists))
+        pages = 0 if tell is tell_nobody else _pages(settings, endpoints, window)
+        watch = _Watch(tell, pages, len(endpoints) + len(lists))
         report = sync(
             settings,
             endpoints,
