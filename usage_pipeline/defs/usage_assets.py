@@ -96,6 +96,9 @@ def _materialized(
         drift=done.notes("drift"),
         negative=negative_measures(lake, settings.organization, endpoint, window),
     )
+    if done.outcome == "replaced":  # else nothing was archived
+        sizes = {name: done.total(name) for name in ("pages", "bytes")}
+        context.log_event(dg.AssetMaterialization(RAW.key, metadata={"endpoint": endpoint.name, **sizes}))
     tell_newest(context, window, _seen_days(window, states, restated))
     return dg.MaterializeResult(metadata=_run_facts(settings, window, done), check_results=judge(facts))
 

@@ -62,6 +62,8 @@ def test_a_range_run_tells_each_day_its_own(stage: Stage) -> None:
     marts = _metadata(stage, "marts/cost_daily")
     assert sum(facts["dagster/partition_row_count"] for facts in marts.values()) > 0
     assert _metadata(stage, "warehouse").keys() == told.keys()
+    archived = stage.instance.get_latest_materialization_event(dg.AssetKey("raw"))
+    assert archived is not None
     newest = [max(told)]  # what is large is not stored once more for each day
     assert [day for day, facts in told.items() if {"rows", "days"} & facts.keys()] == newest
     assert [day for day, facts in marts.items() if COLUMN_LINEAGE in facts] == newest
