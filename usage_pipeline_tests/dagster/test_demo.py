@@ -37,7 +37,8 @@ def test_the_demo_ends_with_a_warehouse_and_queries_that_run(tmp_path: Path) -> 
     assert (tmp_path / "data" / "exports" / "report.html").stat().st_size > 500_000
     assert "usage-pipeline report --open" in result.stdout
     assert re.search(r"│ \S.* \(proj_\w+\) +│", result.stdout), "projects are shown by name"
-    commands = re.findall(r"^  usage-pipeline ((?:sql|explain|check).*)$", result.stdout, re.MULTILINE)
+    shown = result.stdout.replace("\\\n", "")  # as a shell goes on
+    commands = re.findall(r"^  usage-pipeline ((?:sql|explain|check).*(?:\n {4}.*)*)$", shown, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["sql", "sql", "sql", "explain", "check"]
     for query in commands:
         answer = run(*shlex.split(query), cwd=tmp_path)
