@@ -98,9 +98,8 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
             _find_unfinished(lake, snapshot, report)
     if not report.differs("usage", "dims", "meta"):
         wrong: dict[str, int] = {}
-        tell("computing the marts again", 0, 0)
         with _read(report, "meta.mart_log"):
-            wrong = differing_marts(lake, snapshot)
+            wrong = differing_marts(lake, snapshot, tell)
         report.marts = len(load_marts())
         for name, rows in wrong.items():
             report.findings.append(Damage(part=f"marts.{name}", problem=f"{rows} rows differ from a recompute"))

@@ -63,8 +63,7 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         check_rows(snapshot)
         seals = _seals(lake)
         check_unsealed(snapshot, seals)
-        tell("computing marts", 0, 0)
-        builds = build_marts(lake, Contents(snapshot))
+        builds = build_marts(lake, Contents(snapshot), tell=tell)
         tell("publishing", 0, 0)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             ledger.compact()

@@ -9,7 +9,14 @@ from usage_pipeline.settings import Settings
 
 
 def run_export_focus(
-    month: str, *, file_format: str, version: str, output: Path | None, is_partial: bool, as_json: bool
+    month: str,
+    *,
+    file_format: str,
+    version: str,
+    output: Path | None,
+    is_partial: bool,
+    as_json: bool,
+    is_quiet: bool,
 ) -> None:
     """Write a month's FOCUS rows and say where."""
     settings = Settings.from_env()
@@ -19,6 +26,6 @@ def run_export_focus(
     if as_json:
         missing = {name: [str(run) for run in runs] for name, runs in done.missing.items()}
         print_json({"path": str(done.path), "rows": done.rows, "missing": missing})
-        return
-    say(f"{done.rows} rows of {month}, FOCUS {version}")
-    sys.stdout.write(f"{done.path}\n")
+    elif not is_quiet:
+        say(f"{done.rows} rows of {month}, FOCUS {version}")
+        sys.stdout.write(f"{done.path}\n")

@@ -197,19 +197,20 @@ def explain(
 def report(
     month: Annotated[str | None, typer.Option(metavar="M", help="A month, 2026-10; default: the last 30 days.")] = None,
     last: Annotated[int | None, typer.Option(metavar="N", help="The last N closed days.")] = None,
-    currency: Annotated[
-        str | None, typer.Option(help="Which currency; default: the one most days are billed in.")
-    ] = None,
+    currency: Annotated[str | None, typer.Option(help="Which currency; default: that of most days' bills.")] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File to write; default: in the data folder's exports.")
     ] = None,
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write one HTML file of what was spent, why, and how far the figures can be trusted."""
     from usage_pipeline.cli.report import run_report
 
-    run_report(month=month, last=last, currency=currency, output=output, is_opened=is_opened, as_json=as_json)
+    run_report(
+        month=month, last=last, currency=currency, output=output, is_opened=is_opened, as_json=as_json, is_quiet=quiet
+    )
 
 
 @app.command()
@@ -261,12 +262,19 @@ def export_focus(
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Write the month though days of it are unknown.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a month of cost rows in the FinOps FOCUS format, one file, exact amounts."""
     from usage_pipeline.cli.export import run_export_focus
 
     run_export_focus(
-        month, file_format=file_format, version=version, output=output, is_partial=partial, as_json=as_json
+        month,
+        file_format=file_format,
+        version=version,
+        output=output,
+        is_partial=partial,
+        as_json=as_json,
+        is_quiet=quiet,
     )
 
 

@@ -13,7 +13,14 @@ from usage_pipeline.windows import utc_now
 
 
 def run_report(
-    *, month: str | None, last: int | None, currency: str | None, output: Path | None, is_opened: bool, as_json: bool
+    *,
+    month: str | None,
+    last: int | None,
+    currency: str | None,
+    output: Path | None,
+    is_opened: bool,
+    as_json: bool,
+    is_quiet: bool,
 ) -> None:
     """Write the report, say where, and open it where that is asked for."""
     settings = resident(Settings.from_env())
@@ -21,7 +28,7 @@ def run_report(
     done = write_report(settings, now=utc_now(), month=month, last=last, currency=code, output=output)
     if as_json:
         print_json({**asdict(done), "path": str(done.path)})
-    else:
+    elif not is_quiet:
         for one in done.figures:
             say(f"{one.label}: {one.value}{f', {one.pill}' if one.pill else ''}")
         sys.stdout.write(f"{done.path}\n")

@@ -27,6 +27,7 @@ from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.derived import SHARED_VIEWS, derived_relations
 from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, note_of, remember, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.windows import Window
 
 _MOST_ROWS = 200_000  # of usage and costs, that a mart is computed from at once
@@ -43,7 +44,9 @@ class MartBuild:
     rows: int
 
 
-def build_marts(lake: Lake, contents: Contents, names: Iterable[str] | None = None) -> list[MartBuild]:
+def build_marts(
+    lake: Lake, contents: Contents, names: Iterable[str] | None = None, *, tell: Tell = tell_nobody
+) -> list[MartBuild]:
     """Bring marts (all, or the named ones and what they read) up to date with what a snapshot holds.
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
@@ -51,7 +54,7 @@ def build_marts(lake: Lake, contents: Contents, names: Iterable[str] | None = No
     with workspace() as con:
         builder = _Builder(con, lake, contents.snapshot)
         try:
-            return _build_marts(builder, contents, names)
+            return _build_marts(builder, contents, names, tell)
         finally:  # one mart that fails must not make the others forget
             remember(lake, builder.notes)
 
@@ -166,17 +169,19 @@ class _Builder:
         return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
-def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None) -> list[MartBuild]:
+def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None, tell: Tell) -> list[MartBuild]:
     marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
     # Before any is written: a table that is made anew for one organization would be missing the others' rows.
     readable = {name for name in wanted if builder.is_readable(name)}
     built = remembered(builder.lake)
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for organization in sorted({*contents.days, *(held for held, _ in built)}):
+    organizations = sorted({*contents.days, *(held for held, _ in built)})
+    for before_it, organization in enumerate(organizations):
         days = contents.days[organization]
         prints: dict[str, DayPrints] = {}
-        for name in wanted:
+        for done, name in enumerate(wanted, before_it * len(wanted)):
+            tell("computing marts", done, len(organizations) * len(wanted))
             mart = marts[name]
             prints[name] = fingerprints(mart, organization, contents, prints)
             before = built.get((organization, name), {}) if name in readable else {}
@@ -191,8 +196,8 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
                     rows += builder.rebuild(mart, organization, portion, keeps_others=keeps_others)
                     keeps_others = True
                 builder.notes.append(note_of(mart, organization, rows, changed))
-                done = builds[name]
-                builds[name] = MartBuild(mart=name, days=(*done.days, *computed), rows=done.rows + rows)
+                so_far = builds[name]
+                builds[name] = MartBuild(mart=name, days=(*so_far.days, *computed), rows=so_far.rows + rows)
     return list(builds.values())
 
 

@@ -18,6 +18,7 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import build_marts, pin_mart
 from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.progress import Tell
 
 _DIFFERENT = """
 with stored as ({stored}), computed as ({computed})
@@ -29,13 +30,13 @@ select count(*) from (
 """
 
 
-def differing_marts(lake: Lake, snapshot: Snapshot) -> dict[str, int]:
+def differing_marts(lake: Lake, snapshot: Snapshot, tell: Tell) -> dict[str, int]:
     """Per mart that differs from a recompute, in how many rows."""
     contents, built = Contents(snapshot), remembered(lake)
     found: dict[str, int] = {}
     with TemporaryDirectory(prefix="usage-pipeline-") as folder:
         again = Lake(Path(folder))
-        build_marts(again, contents)
+        build_marts(again, contents, tell=lambda _, done, total: tell("computing the marts again", done, total))
         for organization in sorted(contents.days):
             prints: dict[str, DayPrints] = {}
             for name, mart in load_marts().items():

@@ -157,10 +157,16 @@ def test_quiet_says_nothing_where_all_is_well(tmp_path: Path) -> None:
     """For cron: no table, no progress, no word; errors are told as ever."""
     with open_world(now=utc_now()) as world:
         settings = world.settings(tmp_path / "data")
-        asked = ["sync", "--since", str(utc_now().date() - timedelta(days=1)), "--endpoint", "images"]
-        for command in (asked, ["publish"], ["replay"]):
+        asked = ["sync", "--since", str(utc_now().date() - timedelta(days=1)), "--endpoint", "costs"]
+        verified = ["verify", "--quick"]
+        for command in (asked, ["publish"], ["replay"], verified, ["report"]):
             done = run(*command, "--quiet", cwd=tmp_path, **env(settings))
             assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), command
+        export = ["export", "focus", "--partial", "--month", f"{utc_now():%Y-%m}"]
+        done = run(*export, "--quiet", cwd=tmp_path, **env(settings))
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr.startswith("warning: ")
+        assert done.stderr.count("\n") == 1
         refused = run(*asked, "-q", cwd=tmp_path, **env(settings, OPENAI_ADMIN_KEY="sk-proj-x"))
     assert refused.returncode == 2
     assert refused.stderr.startswith("usage-pipeline: ")
