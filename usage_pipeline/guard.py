@@ -4,9 +4,8 @@ from usage_pipeline.errors import FixConfig
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.organizations import DEMO_ORGANIZATION
 from usage_pipeline.settings import Settings
-
-DEMO_ORGANIZATION = "demo"
 
 
 def resident(settings: Settings) -> Settings:

@@ -5,8 +5,9 @@ Put configuration and its validation here; keep reading it at import time out (c
 
 import logging
 import os
-import re
 import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,25 +15,34 @@ from tempfile import TemporaryFile
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import DotEnvSettingsSource
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.setting_checks import ALLOW_HOST, check_base_url, check_label, check_webhook, clean_key
 from usage_pipeline.windows import utc_now
 
 _log = logging.getLogger(__name__)
 _PREFIX = "USAGE_PIPELINE_"
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_SERVICE = "api.openai.com"
-_ALLOW_HOST = "USAGE_PIPELINE_ALLOW_HOST"
 _MONTHS_KEPT = 11  # the service keeps about a year (QUIRKS: reporting_lookback_exceeded); stay inside it
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Membership:
+    """What one of several organizations knows of the others: all labels and keys; and why it has no key itself."""
+
+    labels: tuple[str, ...]
+    keys: tuple[SecretStr, ...]
+    key_problem: str | None = None
+
+
 class Settings(BaseSettings):
-    """What a run needs to know. The key is a SecretStr: it prints as stars, and goes only into the request header."""
+    """What a run needs to know of one organization.
+
+    The key is a SecretStr: it prints as stars, and goes only into the request header.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -45,7 +55,7 @@ class Settings(BaseSettings):
 
     admin_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_ADMIN_KEY")
     # Before base_url, whose check needs it.
-    allow_host: str | None = Field(default=None, validation_alias=_ALLOW_HOST)
+    allow_host: str | None = Field(default=None, validation_alias=ALLOW_HOST)
     base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
     data_dir: Path = Field(default=Path("data"), validation_alias="USAGE_PIPELINE_DATA_DIR")
     bucket_width: BucketWidth = Field(default="1d", validation_alias="USAGE_PIPELINE_BUCKET_WIDTH")
@@ -56,6 +66,7 @@ class Settings(BaseSettings):
         default=Decimal("0.05"), ge=0, le=1, validation_alias="USAGE_PIPELINE_RECONCILIATION_TOLERANCE"
     )
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
+    _membership: Membership | None = PrivateAttr(default=None)
 
     @classmethod
     def from_env(cls, env_file: Path | None = Path(".env"), **given: Any) -> Self:
@@ -66,12 +77,12 @@ class Settings(BaseSettings):
         """
         known = {str(f.validation_alias) for f in cls.model_fields.values()}
         try:
-            dotenv = DotEnvSettingsSource(cls, env_file=env_file, env_file_encoding="utf-8").env_vars
+            dotenv = _dotenv(env_file)
             in_file = {name.upper() for name, value in dotenv.items() if value}
-            _warn_of_readers(env_file, in_file)
-            if _ALLOW_HOST in in_file:
+            warn_of_readers(env_file, in_file & _SECRET_NAMES)
+            if ALLOW_HOST in in_file:
                 raise FixConfig(
-                    f"{env_file} sets {_ALLOW_HOST}: it counts in the environment alone, for a file that was put here "
+                    f"{env_file} sets {ALLOW_HOST}: it counts in the environment alone, for a file that was put here "
                     "must not choose who gets the key. Export it, and take it out of the file."
                 )
             named = {name.upper() for name in (*os.environ, *dotenv)}
@@ -89,15 +100,7 @@ class Settings(BaseSettings):
     @field_validator("admin_key", mode="before")
     @classmethod
     def _clean_key(cls, value: Any) -> Any:
-        """Strip what copy and paste adds; refuse, without quoting it, what cannot stand in a header."""
-        if not isinstance(value, str):
-            return value
-        key = value.strip().strip("\"'").strip()
-        if not key:
-            return None
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("the key holds a space, a line break or a non-ASCII character; copy it again")
-        return key
+        return clean_key(value) if isinstance(value, str) else value
 
     @field_validator("data_dir")
     @classmethod
@@ -112,58 +115,44 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, value: str, others: ValidationInfo) -> str:
-        """Allow the service, its regional hosts, loopback and the one host opted in to: whoever it is gets the key.
-
-        Plain http is for loopback only: the key must not cross a network in the clear.
-        """
-        url = value.strip().rstrip("/")
-        parts = urlsplit(url)
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        try:
-            is_plain = bool(parts.hostname) and not (parts.username or parts.password or parts.query or parts.fragment)
-            is_plain = is_plain and parts.port != 0
-        except ValueError:  # a port that is no port
-            is_plain = False
-        if not is_safe or not is_plain:
-            raise ValueError("needs the form https://host/v1 (plain http only for 127.0.0.1 or localhost)")
-        host = parts.hostname or ""
-        is_service = host == _SERVICE or host.endswith(f".{_SERVICE}")
-        allowed = (others.data.get("allow_host") or "").lower()
-        if not is_service and host not in _LOOPBACK and host != allowed:
-            raise ValueError(
-                f"{host} is not {_SERVICE}, and would get the key: mend the address, or, where that is meant, set "
-                f"{_ALLOW_HOST}={host} in the environment"
-            )
-        return url
+        return check_base_url(value, others.data.get("allow_host"))
 
     @field_validator("webhook_url", mode="before")
     @classmethod
     def _check_webhook(cls, value: Any) -> Any:
-        """Allow https anywhere, plain http on loopback only; never quote it: who has it can post."""
-        url = value.strip() if isinstance(value, str) else value
-        if not isinstance(url, str) or not url:
-            return url or None
-        parts = urlsplit(url)
-        is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
-        if not (is_local or (parts.scheme == "https" and parts.hostname)) or not url.isascii() or " " in url:
-            raise ValueError("needs the form https://host/path (plain http only for 127.0.0.1 or localhost)")
-        return url
+        return check_webhook(value) if isinstance(value, str) else value
 
     @field_validator("organization")
     @classmethod
     def _check_label(cls, value: str) -> str:
-        """The label becomes a folder name and a partition value: keep it to letters that are safe in both."""
-        if not _LABEL.fullmatch(value):
-            raise ValueError(
-                "use 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
-            )
-        return value
+        return check_label(value)
 
     @property
     def secrets(self) -> list[str]:
-        """What must be in no message, log or file."""
-        held = (self.admin_key, self.webhook_url)
+        """What must be in no message, log or file: the other organizations' keys neither."""
+        others = self._membership.keys if self._membership is not None else ()
+        held = dict.fromkeys((self.admin_key, self.webhook_url, *others))
         return [secret.get_secret_value() for secret in held if secret is not None]
+
+    def joined(self, membership: Membership) -> Self:
+        """These settings as those of one of several organizations."""
+        copy = self.model_copy()
+        copy._membership = membership
+        return copy
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether `usage_pipeline.toml` names organizations, so that commands have to say which."""
+        return self._membership is not None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all organizations that are synced into this folder."""
+        return (self.organization,) if self._membership is None else self._membership.labels
+
+    def command(self, name: str) -> str:
+        """A command of ours as it has to be typed for this organization."""
+        return f"usage-pipeline {name}" + (f" --organization {self.organization}" if self.is_one_of_several else "")
 
     @property
     def service(self) -> str:
@@ -176,6 +165,8 @@ class Settings(BaseSettings):
         Raises:
             FixConfig: none is set.
         """
+        if self.admin_key is None and self._membership is not None:
+            raise FixConfig(f"organization {self.organization}: {self._membership.key_problem}")
         if self.admin_key is None:
             raise FixConfig(
                 "OPENAI_ADMIN_KEY is not set: create an admin key in the organization's settings and put it in the "
@@ -223,13 +214,25 @@ class Settings(BaseSettings):
         return self.data_dir / "warehouse.duckdb"
 
 
+def variables(env_file: Path | None, *, with_environment: bool = True) -> dict[str, str]:
+    """What the file holds, under the environment where that counts; names in upper case, empty values left out."""
+    found: dict[str, str] = {}
+    for source in (_dotenv(env_file), os.environ if with_environment else {}):
+        found |= {name.upper(): value for name, value in source.items() if value}
+    return found
+
+
+def _dotenv(env_file: Path | None) -> Mapping[str, str | None]:
+    return DotEnvSettingsSource(Settings, env_file=env_file, env_file_encoding="utf-8").env_vars
+
+
 _SECRET_NAMES = {"OPENAI_ADMIN_KEY", "USAGE_PIPELINE_WEBHOOK_URL"}
 _warned: set[Path] = set()
 
 
-def _warn_of_readers(env_file: Path | None, named: set[str]) -> None:
-    """Say once that others on this machine can read the secrets of a `.env`."""
-    if env_file is None or not named & _SECRET_NAMES or os.name != "posix":
+def warn_of_readers(env_file: Path | None, secrets: Collection[str]) -> None:
+    """Say once that others on this machine can read the file where it holds these secrets."""
+    if env_file is None or not secrets or os.name != "posix":
         return
     path = env_file.absolute()
     if path not in _warned and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):

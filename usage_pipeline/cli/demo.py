@@ -11,12 +11,13 @@ from usage_pipeline.cli.console import money_text, out, print_json, progress, sa
 from usage_pipeline.cli.tables import print_table
 from usage_pipeline.defs.run import JobResult, run_sync_job
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.guard import DEMO_ORGANIZATION, keep_demo_apart
+from usage_pipeline.guard import keep_demo_apart
 from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.labels import labelled, last_names
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.name_lists import LISTS
+from usage_pipeline.organizations import DEMO_ORGANIZATION
 from usage_pipeline.settings import Settings
 from usage_pipeline.simulator.clock import VirtualClock
 from usage_pipeline.simulator.organization import Organization
