@@ -3,6 +3,7 @@
 Put which checks there are here; each one's judgement is in marts/findings.py, marts/checks.py or status.py.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -30,24 +31,47 @@ def run_checks(settings: Settings, now: datetime) -> list[Finding]:
     Raises:
         FixConfig: nothing was synced yet, or a file people write is wrong.
     """
-    states = [one for one in endpoint_status(settings, now) if one.organization == settings.organization]
+    return run_checks_of([settings], now)[settings.organization]
+
+
+def run_checks_of(members: Sequence[Settings], now: datetime) -> dict[str, list[Finding]]:
+    """The same for several organizations, by label; one of which nothing is known yet is an error of its own.
+
+    Raises:
+        FixConfig: nothing was synced of any of them yet, or a file people write is wrong.
+    """
+    states: dict[str, list[EndpointStatus]] = {one.organization: [] for one in members}
+    for state in endpoint_status(members[0], now):
+        states.get(state.organization, []).append(state)
+    if not any(one.first_day for known in states.values() for one in known):
+        raise FixConfig("there is nothing to check yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
+    refresh(members[0])
+    return {one.organization: _findings(one, states[one.organization], now) for one in members}
+
+
+def _findings(settings: Settings, states: Sequence[EndpointStatus], now: datetime) -> list[Finding]:
     known = [one for one in states if one.first_day and one.last_day]
     if not known:
-        raise FixConfig("there is nothing to check yet: run `usage-pipeline sync` or `usage-pipeline demo` first.")
-    refresh(settings)
+        return [_never_read(settings)]
     lake, organization = Lake(settings.lake_dir), settings.organization
     days = [day for one in known for day in (one.first_day, one.last_day) if day]
     window = Window.of_days(min(days), max(days) + timedelta(days=1))
     found = [
-        *budget_findings(lake, organization),
-        *anomaly_findings(lake, organization),
+        *budget_findings(lake, organization, explain=settings.command("explain")),
+        *anomaly_findings(lake, organization, explain=settings.command("explain")),
         *_allocation(lake, organization, window),
         *_reconciliation(lake, organization, window, settings.reconciliation_tolerance, now.date()),
         *_focus(lake, organization, window),
-        *(finding for one in states for finding in _coverage(one)),
-        *_freshness(states, now),
+        *(finding for one in states for finding in _coverage(one, settings.command("sync"))),
+        *_freshness(states, now, settings.command("sync")),
     ]
     return sorted(found, key=lambda one: (not one.is_error, CHECKS.index(one.check)))
+
+
+def _never_read(settings: Settings) -> Finding:
+    key = f"coverage|{settings.organization}|never read"
+    message = f"nothing of organization {settings.organization} was ever read: run `{settings.command('sync')}`."
+    return Finding(check="coverage", is_error=True, key=key, message=message)
 
 
 def _allocation(lake: Lake, organization: str, window: Window) -> list[Finding]:
@@ -120,15 +144,15 @@ def _focus(lake: Lake, organization: str, window: Window) -> list[Finding]:
     ]
 
 
-def _coverage(one: EndpointStatus) -> list[Finding]:
+def _coverage(one: EndpointStatus, sync: str) -> list[Finding]:
     if one.first_day is None:
-        message = f"{one.endpoint} was never read: run `usage-pipeline sync --endpoint {one.endpoint}`."
+        message = f"{one.endpoint} was never read: run `{sync} --endpoint {one.endpoint}`."
     elif one.gaps:
         first, last = one.gaps[0], one.gaps[-1]
         listed = ", ".join([*map(str, one.gaps[:_LISTED]), *(["..."] if one.gaps[_LISTED:] else [])])
         message = (
             f"{one.endpoint} lacks {listed}: run "
-            f"`usage-pipeline sync --endpoint {one.endpoint} --since {first.start.date()} --until {last.end.date()}`."
+            f"`{sync} --endpoint {one.endpoint} --since {first.start.date()} --until {last.end.date()}`."
         )
     else:
         return []
@@ -136,13 +160,20 @@ def _coverage(one: EndpointStatus) -> list[Finding]:
     return [Finding(check="coverage", is_error=False, key=key, message=message)]
 
 
-def _freshness(states: list[EndpointStatus], now: datetime) -> list[Finding]:
+def _freshness(states: Sequence[EndpointStatus], now: datetime, sync: str) -> list[Finding]:
     """One warning for all endpoints that were not read for too long, or not up to yesterday."""
     old = [one.endpoint for one in states if one.last_sync is not None and _is_old(one.last_sync, one.last_day, now)]
     if not old:
         return []
-    message = f"not read up to now: {', '.join(old)}. Run `usage-pipeline sync`, and turn on the schedule daily_sync."
-    return [Finding(check="freshness", is_error=False, key=f"freshness|{','.join(old)}", message=message)]
+    message = f"not read up to now: {', '.join(old)}. Run `{sync}`, and turn on the schedule daily_sync."
+    return [
+        Finding(
+            check="freshness",
+            is_error=False,
+            key=f"freshness|{states[0].organization}|{','.join(old)}",
+            message=message,
+        )
+    ]
 
 
 def _is_old(last_sync: datetime, last_day: date | None, now: datetime) -> bool:

@@ -5,7 +5,7 @@ is given. Put rounds, locks and the report here; each repair is repairs.py's. A 
 had not reached as it was; the next one goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,12 +46,14 @@ def doctor(
     *,
     is_quick: bool = False,
     client_factory: ClientFactory | None = None,
+    members: Sequence[Settings] | None = None,
     clock: Callable[[], datetime] = utc_now,
     tell: Tell = tell_nobody,
 ) -> Treatment:
     """Verify, repair what differs, publish, and verify again; `is_quick` as `verify` has it.
 
-    Without a `client_factory` the service is asked for nothing, and what no file has any more is lost.
+    Without a `client_factory` the service is asked for nothing, and what no file has any more is lost. With one it is
+    asked for what `members` lost, by default for what the organization of the settings did.
 
     Raises:
         FixConfig: a file people write is wrong, so that nothing could be published; what was repaired stays so.
@@ -70,7 +72,7 @@ def doctor(
         if client_factory is None:
             done.lost += [one.told for one in done.missing]
         elif done.missing:
-            came, lost = refetch(settings, done.missing, client_factory, clock)
+            came, lost = refetch(members or [settings], done.missing, client_factory, clock)
             done.repaired += came
             done.lost += lost
             done.after = verify(settings, is_quick=is_quick, tell=tell)

@@ -64,6 +64,7 @@ class Explanation:
     """The change between two windows, in total and of an average known day, and what is not known of them."""
 
     by: str
+    sync_command: str
     currency: str
     other_currencies: tuple[str, ...]
     windows: tuple[Window, Window]
@@ -118,7 +119,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
     days = tuple(len(window.dates()) - len(gone) for window, gone in zip((first, second), missing, strict=True))
     for window, count in zip((first, second), days, strict=True):
         if not count:
-            raise FixConfig(f"no cost is known of {window}: {_sync(window)}")
+            raise FixConfig(f"no cost is known of {window}: {_sync(settings.command('sync'), window)}")
     currencies = [code for (code,) in _ask(settings, _CURRENCIES) if code]
     if currencies and currency not in currencies:
         raise FixConfig(f"nothing was billed in {currency!r}: --currency {' or '.join(currencies)}.")
@@ -138,6 +139,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
     in_total, a_day = split(cells), split(everyday)
     return Explanation(
         by=by,
+        sync_command=settings.command("sync"),
         currency=currency,
         other_currencies=tuple(code for code in currencies if code != currency),
         windows=(first, second),
@@ -194,7 +196,8 @@ def caveats(found: Explanation) -> list[str]:
         if missing:
             lines.append(
                 f"{len(missing)} of the {len(window.dates())} days of {window} are not known "
-                f"({', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}): {_sync(window)}"
+                f"({', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}): "
+                f"{_sync(found.sync_command, window)}"
             )
     if found.empty:
         lines.append(f"{', '.join(map(str, found.empty))}: the bill of these days is empty.")
@@ -211,8 +214,8 @@ def caveats(found: Explanation) -> list[str]:
     return lines
 
 
-def _sync(window: Window) -> str:
-    return f"run `usage-pipeline sync --since {window.start.date()} --until {window.end.date()} --endpoint costs`."
+def _sync(command: str, window: Window) -> str:
+    return f"run `{command} --since {window.start.date()} --until {window.end.date()} --endpoint costs`."
 
 
 def _sentence(found: Explanation, one: Change, item: str | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ _KNOWN_DAYS = """
 select organization, list(distinct date)
 from meta.coverage
 where endpoint in ({endpoints}) and date >= $first and date < $end
+    and ($organization::varchar is null or organization = $organization)
 group by organization
 order by organization
 """
@@ -53,8 +55,9 @@ def export_focus(
     version: str = VERSIONS[-1],
     output: Path | None = None,
     is_partial: bool = False,
+    organization: str | None = None,
 ) -> Export:
-    """Write a month's FOCUS rows, of every organization the warehouse knows in it.
+    """Write a month's FOCUS rows, of this organization, or of every one the warehouse knows in it.
 
     Raises:
         LakeDamaged: the published file or one of the lake's is gone.
@@ -64,14 +67,15 @@ def export_focus(
     window, chosen = month_window(month), _version(version)
     if file_format not in _WRITERS:
         raise FixConfig(f"--format {file_format!r} is not known: use {' or '.join(_WRITERS)}.")
-    missing = missing_days(settings, window)
+    missing = missing_days(settings, window, organization)
     if missing and not is_partial:
-        raise FixConfig(f"{month} has days nobody has read: {missing_text(missing)}. {_way_out(missing)}")
-    path = output or settings.data_dir / EXPORTS / f"focus-{chosen}-{month}.{file_format}"
+        way_out = _way_out(settings.command("sync") if organization else "usage-pipeline sync", missing)
+        raise FixConfig(f"{month} has days nobody has read: {missing_text(missing)}. {way_out}")
+    path = output or folder_of(settings, organization) / f"focus-{chosen}-{month}.{file_format}"
     if output is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        rows = _WRITERS[file_format](settings, chosen, window, temporary)
+        rows = _WRITERS[file_format](settings, chosen, _Asked(window, organization), temporary)
     return Export(path=path, rows=rows, missing=missing)
 
 
@@ -87,14 +91,14 @@ def month_window(month: str) -> Window:
     return Window.of_days(first, (first + timedelta(days=31)).replace(day=1))
 
 
-def missing_days(settings: Settings, window: Window) -> dict[str, list[Window]]:
-    """The days of the window whose bill was never read, of every organization with a known day in it.
+def missing_days(settings: Settings, window: Window, organization: str | None = None) -> dict[str, list[Window]]:
+    """The days of the window whose bill was never read, of every organization (or this one) with a known day in it.
 
     Raises:
         FixConfig: nothing is published, or no day of the window is known at all.
     """
     endpoints = ", ".join(literal(name) for name, endpoint in ENDPOINTS.items() if endpoint.is_money)
-    days = {"first": window.start.date(), "end": window.end.date()}
+    days = _Asked(window, organization).parameters
     with ask(settings.warehouse_path, settings.lake_dir, _KNOWN_DAYS.format(endpoints=endpoints), days) as answer:
         known: dict[str, list[date]] = dict(answer.rows)
     if not known:
@@ -116,13 +120,13 @@ def _run_text(run: Window) -> str:
     return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def _way_out(missing: dict[str, list[Window]]) -> str:
+def _way_out(sync: str, missing: dict[str, list[Window]]) -> str:
     tomorrow = utc_now().date() + timedelta(days=1)
     days = [day for found in missing.values() for run in found for day in run.dates() if day < tomorrow]
     if not days:
         return "The month is not over: export what is known with --partial."
     end = max(days) + timedelta(days=1)
-    return f"Run `usage-pipeline sync --since {min(days)} --until {end}`, or export what is known with --partial."
+    return f"Run `{sync} --since {min(days)} --until {end}`, or export what is known with --partial."
 
 
 def _version(text: str) -> Version:
@@ -153,22 +157,38 @@ def _query(version: Version, shown: str) -> str:
     return (
         f"select {shown} from (select * from marts.{focus_view_name(version)} "  # noqa: S608 - own names
         'where "ChargePeriodStart" >= $first and "ChargePeriodStart" < $end '
+        'and ($organization::varchar is null or "BillingAccountId" = $organization) '
         'order by "ChargePeriodStart", "BillingAccountId", "SubAccountId", "ChargeDescription", "BillingCurrency", '
         f'{names}, "BilledCost")'
     )
 
 
-def _bounds(window: Window) -> dict[str, date]:
-    return {"first": window.start.date(), "end": window.end.date()}
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which rows: of a month, and of one organization or all."""
+
+    window: Window
+    organization: str | None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the statements take them."""
+        return {"first": self.window.start.date(), "end": self.window.end.date(), "organization": self.organization}
 
 
-def _write_csv(settings: Settings, version: Version, window: Window, path: Path) -> int:
+def folder_of(settings: Settings, organization: str | None) -> Path:
+    """Where files go: the data folder's exports; those of one of several organizations in a folder of its own."""
+    exports = settings.data_dir / EXPORTS
+    return exports / organization if organization is not None and settings.is_one_of_several else exports
+
+
+def _write_csv(settings: Settings, version: Version, asked: _Asked, path: Path) -> int:
     cells = [_csv_cell(c.name, c.kind) for c in columns_of(version)] + [_csv_cell(n, "text") for n in EXTRA_COLUMNS]
     query = _query(version, ", ".join(cells))
     count = 0
     with (
         path.open("w", encoding="utf-8", newline="") as file,
-        ask(settings.warehouse_path, settings.lake_dir, query, _bounds(window)) as answer,
+        ask(settings.warehouse_path, settings.lake_dir, query, asked.parameters) as answer,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(answer.columns)
@@ -178,9 +198,9 @@ def _write_csv(settings: Settings, version: Version, window: Window, path: Path)
     return count
 
 
-def _write_parquet(settings: Settings, version: Version, window: Window, path: Path) -> int:
+def _write_parquet(settings: Settings, version: Version, asked: _Asked, path: Path) -> int:
     query = _query(version, "*")
-    with ask_batches(settings.warehouse_path, settings.lake_dir, query, _bounds(window)) as reader:
+    with ask_batches(settings.warehouse_path, settings.lake_dir, query, asked.parameters) as reader:
         zoned = [f.with_type(_ZONED) if pa.types.is_timestamp(f.type) else f for f in reader.schema]
         count = 0
         with pq.ParquetWriter(path, pa.schema(zoned), compression="zstd") as writer:
@@ -190,4 +210,4 @@ def _write_parquet(settings: Settings, version: Version, window: Window, path: P
     return count
 
 
-_WRITERS: dict[str, Callable[[Settings, Version, Window, Path], int]] = {"parquet": _write_parquet, "csv": _write_csv}
+_WRITERS: dict[str, Callable[[Settings, Version, _Asked, Path], int]] = {"parquet": _write_parquet, "csv": _write_csv}

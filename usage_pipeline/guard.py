@@ -11,9 +11,13 @@ from usage_pipeline.settings import Settings
 def resident(settings: Settings) -> Settings:
     """The settings for reading: where no organization is configured and the folder holds one, that one.
 
+    One of several, which `usage_pipeline.toml` names, stays who it is.
+
     Raises:
         FixConfig: the folder holds rows of organizations, and not of the configured one.
     """
+    if settings.is_one_of_several:
+        return settings
     held = _held(settings)
     if not held or settings.organization in held:
         return settings

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_va
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.setting_checks import check_base_url, check_label, clean_key
+from usage_pipeline.setting_checks import check_base_url, check_label, clean_key, listed
 from usage_pipeline.settings import Membership, Settings, variables, warn_of_readers
 
 ORGANIZATIONS_FILE = Path("usage_pipeline.toml")  # in the working folder, as `.env`
@@ -70,8 +70,8 @@ class Organizations:
             return cls((shared,))
         if "organization" in shared.model_fields_set:
             raise FixConfig(
-                f"USAGE_PIPELINE_ORGANIZATION names one organization and {file} names {', '.join(tables)}: unset it, "
-                "and choose with --organization."
+                f"USAGE_PIPELINE_ORGANIZATION names one organization and {file} names {listed(list(tables))}: "
+                "unset it, and choose with --organization."
             )
         warn_of_readers(env_file, _in_file(env_file, tables))
         held = variables(env_file)
@@ -104,7 +104,7 @@ class Organizations:
         for label in labels or ():
             if label not in known:
                 where = f"in {ORGANIZATIONS_FILE}" if self.are_several else "configured"
-                raise FixConfig(f"organization {label!r:.70} is not {where}: there is {', '.join(known)}.")
+                raise FixConfig(f"organization {label!r:.70} is not {where}: there is {listed(self.labels)}.")
         return [known[label] for label in dict.fromkeys(labels or known)]
 
     def one(self, label: str | None) -> Settings:
@@ -115,7 +115,7 @@ class Organizations:
         """
         chosen = self.choose(None if label is None else [label])
         if len(chosen) > 1:
-            raise FixConfig(f"say which organization: --organization {' or '.join(self.labels)}.")
+            raise FixConfig(f"say which organization: --organization with one of {listed(self.labels)}.")
         return chosen[0]
 
 

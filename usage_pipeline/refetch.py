@@ -4,7 +4,7 @@ Put here what a repair may ask the service for; what a file can still give is do
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -27,16 +27,18 @@ class Missing:
 
 
 def refetch(
-    settings: Settings,
+    members: Sequence[Settings],
     missing: Iterable[Missing],
     client_factory: ClientFactory,
     clock: Callable[[], datetime] = utc_now,
 ) -> tuple[list[str], list[str]]:
     """Read the windows again into raw and the lake, each day once; returns what came back, and what is lost.
 
+    Each organization's are read with its own settings; those of an organization that is none of `members` are lost.
+
     What comes is what the service says today: a day it has restated since is a restatement like any other.
     """
-    wanted = list(missing)
+    wanted, by_label = list(missing), {one.organization: one for one in members}
     days: dict[tuple[str, str], set[date]] = defaultdict(set)
     for one in wanted:
         days[one.organization, one.endpoint].update(one.window.dates())
@@ -45,7 +47,7 @@ def refetch(
     for (organization, endpoint), gone in days.items():
         for run in day_runs(sorted(gone)):
             try:
-                came_days = _read_again(settings, organization, endpoint, run, client_factory, clock)
+                came_days = _read_again(by_label.get(organization), endpoint, run, client_factory, clock)
             except UsagePipelineError as refusal:
                 refused.update(((organization, endpoint, day), refusal) for day in run.dates())
             else:
@@ -64,8 +66,7 @@ def refetch(
 
 
 def _read_again(
-    settings: Settings,
-    organization: str,
+    settings: Settings | None,
     endpoint: str,
     window: Window,
     client_factory: ClientFactory,
@@ -76,8 +77,8 @@ def _read_again(
     Raises:
         UsagePipelineError: nothing came, and why.
     """
-    if organization != settings.organization:
-        return set()  # the key is another organization's
+    if settings is None:
+        return set()  # the keys are other organizations'
     keep_demo_apart(settings)
     report = sync(
         settings, [ENDPOINTS[endpoint]], window, clock=clock, client_factory=client_factory, is_landed_always=True

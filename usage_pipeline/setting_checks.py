@@ -4,12 +4,14 @@ Put checks of one value here, each as a function that raises ValueError; which s
 """
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 ALLOW_HOST = "USAGE_PIPELINE_ALLOW_HOST"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVICE = "api.openai.com"
+_LISTED = 30
 
 
 def clean_key(value: str) -> str | None:
@@ -80,3 +82,9 @@ def check_webhook(value: str) -> str | None:
     if not (is_local or (parts.scheme == "https" and parts.hostname)) or not url.isascii() or " " in url:
         raise ValueError("needs the form https://host/path (plain http only for 127.0.0.1 or localhost)")
     return url
+
+
+def listed(labels: Sequence[str]) -> str:
+    """The labels to choose from, as an error names them; of hundreds the first ones."""
+    more = len(labels) - _LISTED
+    return ", ".join(labels[:_LISTED]) + (f" and {more} more" if more > 0 else "")

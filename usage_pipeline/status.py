@@ -41,7 +41,10 @@ class EndpointStatus:
 
 
 def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
-    """Every endpoint's status, in the table's order, for each organization in the lake, else the configured one."""
+    """Every endpoint's status, in the table's order, for each organization in the lake and each that is configured.
+
+    Where `usage_pipeline.toml` names none, the one of the settings counts only in an empty lake.
+    """
     with files_explained("status"):
         snapshot = take_snapshot(Lake(settings.lake_dir))
     known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
@@ -50,7 +53,8 @@ def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
     found = ask_log(snapshot.log, _LAST_SYNCS)
     last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
     settling = observed_settling(Lake(settings.lake_dir), snapshot.log, now)
-    organizations = sorted({organization for organization, _ in known}) or [settings.organization]
+    held = {organization for organization, _ in known}
+    organizations = sorted(held | set(settings.labels if settings.is_one_of_several or not held else ()))
     return [
         replace(
             _status(organization, name, known.get((organization, name), {}), last.get((organization, name))),

@@ -117,7 +117,8 @@ def _finding(
     way_out = (
         "What is stored is the groups; ask the service which is right."
         if name == "groups"
-        else f"Run `usage-pipeline sync --endpoint costs --since {days[0]} --until {days[-1] + timedelta(days=1)}`."
+        else f"Run `{settings.command('sync')} --endpoint costs --since {days[0]} "
+        f"--until {days[-1] + timedelta(days=1)}`."
     )
     more = "; ..." if keys[_LISTED:] else ""
     return [

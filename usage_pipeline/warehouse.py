@@ -58,7 +58,7 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
         refuse_links(settings.data_dir)
-        load_inputs(lake, settings.data_dir, settings.organization)
+        load_inputs(lake, settings.data_dir, settings.labels)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
         seals = _seals(lake)
@@ -114,7 +114,7 @@ class Workbench:
         with exclusive(settings.data_dir / WAREHOUSE_LOCK):
             state = (lake_state(lake), inputs_state(settings.data_dir))
             if self._contents is None or state != self._state:
-                load_inputs(lake, settings.data_dir, settings.organization)
+                load_inputs(lake, settings.data_dir, settings.labels)
                 # The state from before all this was read: what changes meanwhile is seen by the next build.
                 self._contents, self._state = Contents(take_snapshot(lake)), state
             return next(build for build in build_marts(lake, self._contents, [name]) if build.mart == name)

@@ -14,6 +14,7 @@ from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import FORMAT
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.settings import Settings
 
 _PARTS = ("dagster", "duckdb", "deltalake", "pyarrow", "httpx", "pydantic")
@@ -30,7 +31,7 @@ def run_bug_report() -> None:
     """Print what an issue needs, as JSON; settings that are secret say only whether they are set."""
     report: dict[str, object] = {"versions": version_lines(), "lake_format": FORMAT}
     try:
-        settings = Settings.from_env()
+        settings, organizations = Settings.from_env(), Organizations.from_env()
     except UsagePipelineError as wrong:
         print_json({**report, "settings": str(wrong)})
         return
@@ -41,6 +42,9 @@ def run_bug_report() -> None:
         "admin_key": "set" if settings.admin_key is not None else "not set",
         "webhook_url": "set" if settings.webhook_url is not None else "not set",
     }
+    if organizations.are_several:
+        keys = {one.organization: "not set" if one.admin_key is None else "set" for one in organizations.members}
+        report["organizations"] = keys
     report["data"] = _data(settings)
     report["terminal"] = {"stdout": sys.stdout.isatty(), "encoding": sys.stdout.encoding}
     print_json(report)

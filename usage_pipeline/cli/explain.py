@@ -4,18 +4,20 @@ from typing import Any
 
 from usage_pipeline.cli.console import money_text, out, print_json, say, text
 from usage_pipeline.cli.tables import print_table
-from usage_pipeline.explain import Comparison, Explanation, caveats, explain, label, parse_window, sentences
+from usage_pipeline.explain import Comparison, Explanation, caveats, explain, parse_window, sentences
+from usage_pipeline.explain import label as item_label
 from usage_pipeline.guard import resident
 from usage_pipeline.marts.change import EFFECTS, Change
-from usage_pipeline.settings import Settings
+from usage_pipeline.organizations import Organizations
 
 _SHOWN = 12  # rows of the table; the sentences and the JSON have all
 
 
-def run_explain(*, first: str, second: str, by: str, currency: str, as_json: bool) -> None:
+def run_explain(*, first: str, second: str, by: str, currency: str, label: str | None, as_json: bool) -> None:
     """Print why the cost of the second window differs from the first's."""
     windows = parse_window(first, "--from"), parse_window(second, "--to")
-    found = explain(resident(Settings.from_env()), *windows, by=by, currency=currency.lower())
+    settings = resident(Organizations.from_env().one(label))
+    found = explain(settings, *windows, by=by, currency=currency.lower())
     if as_json:
         print_json(_as_dict(found))
     else:
@@ -36,7 +38,7 @@ def _print(found: Explanation) -> None:
 
 
 def _table(found: Explanation, compared: Comparison, title: str) -> None:
-    rows = [_cells(label(found, one.item), one) for one in compared.items[:_SHOWN]]
+    rows = [_cells(item_label(found, one.item), one) for one in compared.items[:_SHOWN]]
     rows.append(_cells("all", compared.total))
     columns = ["before", "after", "change", *EFFECTS]
     used = [name for name in columns if name not in EFFECTS or compared.total.effects[name] or _any(compared, name)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.exports import export_focus, missing_text
-from usage_pipeline.settings import Settings
+from usage_pipeline.organizations import Organizations
 
 
 def run_export_focus(
@@ -15,12 +15,22 @@ def run_export_focus(
     version: str,
     output: Path | None,
     is_partial: bool,
+    label: str | None,
     as_json: bool,
     is_quiet: bool,
 ) -> None:
-    """Write a month's FOCUS rows and say where."""
-    settings = Settings.from_env()
-    done = export_focus(settings, month, file_format=file_format, version=version, output=output, is_partial=is_partial)
+    """Write a month's FOCUS rows, of one organization or of all there are, and say where."""
+    organizations = Organizations.from_env()
+    settings = organizations.folder if label is None else organizations.one(label)
+    done = export_focus(
+        settings,
+        month,
+        file_format=file_format,
+        version=version,
+        output=output,
+        is_partial=is_partial,
+        organization=label,
+    )
     if done.missing:
         say(f"warning: {month} is not complete, nobody has read {missing_text(done.missing)}")
     if as_json:

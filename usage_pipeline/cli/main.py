@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from usage_pipeline.cli.options import Endpoints, Json, Label, Labels, Quiet
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -20,24 +22,6 @@ export = typer.Typer(
     help="Write what the warehouse holds to files other tools read.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(export, name="export", short_help="Write what the warehouse holds to files other tools read.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
-
-
-def _endpoint_names(incomplete: str) -> list[str]:
-    """What the shell completes `--endpoint` to."""
-    from usage_pipeline.endpoints import ENDPOINTS
-
-    return [name for name in ENDPOINTS if name.startswith(incomplete)]
-
-
-Endpoints = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--endpoint", metavar="N", help="Only this endpoint; may be repeated.", autocompletion=_endpoint_names
-    ),
-]
 
 
 def _version(is_asked: bool) -> None:
@@ -93,6 +77,9 @@ def init(
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8765,
     seed: Annotated[int, typer.Option(help="Which made-up organization.")] = 7,
+    organizations: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many, told apart by their keys; of this seed and the next ones.")
+    ] = 1,
     now: Annotated[
         str | None, typer.Option(metavar="TIME", help="Virtual time to start at, ISO 8601; default: the present.")
     ] = None,
@@ -102,7 +89,9 @@ def simulate(
     """Serve the made-up organization's API alone, until Ctrl-C."""
     from usage_pipeline.cli.simulate import run_simulate
 
-    run_simulate(port=port, seed=seed, now=now, delay_seconds=delay_seconds, fault_rate=fault_rate)
+    run_simulate(
+        port=port, seed=seed, organizations=organizations, now=now, delay_seconds=delay_seconds, fault_rate=fault_rate
+    )
 
 
 @app.command()
@@ -110,13 +99,15 @@ def sync(
     since: Annotated[str | None, typer.Option(metavar="D", help="First day, YYYY-MM-DD; default: what is due.")] = None,
     until: Annotated[str | None, typer.Option(metavar="D", help="Day to stop before; default: today included.")] = None,
     endpoint: Endpoints = None,
+    organization: Labels = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Read usage and costs into the warehouse: what is due, or the days asked for."""
     from usage_pipeline.cli.sync import run_sync
 
-    raise typer.Exit(run_sync(since=since, until=until, names=endpoint, as_json=as_json, is_quiet=quiet))
+    code = run_sync(since=since, until=until, names=endpoint, labels=organization, as_json=as_json, is_quiet=quiet)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -124,20 +115,21 @@ def plan(
     since: Annotated[str | None, typer.Option(metavar="D", help="First day, YYYY-MM-DD; default: what is due.")] = None,
     until: Annotated[str | None, typer.Option(metavar="D", help="Day to stop before; default: today included.")] = None,
     endpoint: Endpoints = None,
+    organization: Labels = None,
     as_json: Json = False,
 ) -> None:
     """Show what a sync would read now: windows, requests, and why. Nothing is asked."""
     from usage_pipeline.cli.plan import run_plan
 
-    run_plan(since=since, until=until, names=endpoint, as_json=as_json)
+    run_plan(since=since, until=until, names=endpoint, labels=organization, as_json=as_json)
 
 
 @app.command()
-def gaps(as_json: Json = False) -> None:
+def gaps(organization: Labels = None, as_json: Json = False) -> None:
     """Show the days that are missing between known ones, and the command that reads them."""
     from usage_pipeline.cli.plan import run_gaps
 
-    run_gaps(as_json=as_json)
+    run_gaps(labels=organization, as_json=as_json)
 
 
 @app.command()
@@ -185,12 +177,13 @@ def explain(
     second: Annotated[str, typer.Option("--to", metavar="C..D", help="Window after.")],
     by: Annotated[str, typer.Option(metavar="WHAT", help="project, model, api_key or user.")] = "project",
     currency: Annotated[str, typer.Option(help="Which currency; they are never added.")] = "usd",
+    organization: Label = None,
     as_json: Json = False,
 ) -> None:
     """Say why the cost changed between two windows: volume, mix, price, new and gone, adding up exactly."""
     from usage_pipeline.cli.explain import run_explain
 
-    run_explain(first=first, second=second, by=by, currency=currency, as_json=as_json)
+    run_explain(first=first, second=second, by=by, currency=currency, label=organization, as_json=as_json)
 
 
 @app.command()
@@ -202,6 +195,7 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="File to write; default: in the data folder's exports.")
     ] = None,
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    organization: Label = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -209,8 +203,9 @@ def report(
     from usage_pipeline.cli.report import run_report
 
     run_report(
-        month=month, last=last, currency=currency, output=output, is_opened=is_opened, as_json=as_json, is_quiet=quiet
-    )
+        month=month, last=last, currency=currency, output=output, label=organization, is_opened=is_opened,
+        as_json=as_json, is_quiet=quiet,
+    )  # fmt: skip
 
 
 @app.command()
@@ -219,13 +214,16 @@ def check(
     against_service: Annotated[
         bool, typer.Option("--against-service", help="Also ask the service for the costs' ungrouped totals.")
     ] = False,
+    organization: Labels = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run all checks of the data: budgets, anomalies, sums, reconciliation, coverage, freshness; exit 3 on failure."""
     from usage_pipeline.cli.check import run_check
 
-    run_check(is_strict=strict, is_against_service=against_service, as_json=as_json, is_quiet=quiet)
+    run_check(
+        labels=organization, is_strict=strict, is_against_service=against_service, as_json=as_json, is_quiet=quiet
+    )
 
 
 @app.command()
@@ -243,13 +241,14 @@ def verify(
 @app.command()
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Ask the service for nothing.")] = False,
+    organization: Labels = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Repair what verify finds, from raw and from what is intact; with a key, read again what neither has."""
     from usage_pipeline.cli.repair import run_doctor
 
-    run_doctor(is_offline=offline, as_json=as_json, is_quiet=quiet)
+    run_doctor(labels=organization, is_offline=offline, as_json=as_json, is_quiet=quiet)
 
 
 @export.command("focus")
@@ -261,6 +260,7 @@ def export_focus(
         Path | None, typer.Option(metavar="PATH", help="File to write; default: in the data folder's exports.")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Write the month though days of it are unknown.")] = False,
+    organization: Label = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -268,30 +268,27 @@ def export_focus(
     from usage_pipeline.cli.export import run_export_focus
 
     run_export_focus(
-        month,
-        file_format=file_format,
-        version=version,
-        output=output,
-        is_partial=partial,
-        as_json=as_json,
-        is_quiet=quiet,
-    )
+        month, file_format=file_format, version=version, output=output, is_partial=partial, label=organization,
+        as_json=as_json, is_quiet=quiet,
+    )  # fmt: skip
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(organization: Labels = None, as_json: Json = False) -> None:
     """Show per endpoint how far it has come: watermark, rows, last sync, gaps."""
     from usage_pipeline.cli.status import run_status
 
-    run_status(as_json=as_json)
+    run_status(labels=organization, as_json=as_json)
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open Dagster's web UI and daemon on 127.0.0.1: runs, backfills, schedules."""
     from usage_pipeline.cli.ui import serve_ui
+    from usage_pipeline.organizations import Organizations
     from usage_pipeline.settings import Settings
 
+    Organizations.from_env()  # a wrong file is told here, not in a service's log
     raise typer.Exit(serve_ui(Settings.from_env(), port=port))
 
 

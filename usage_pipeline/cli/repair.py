@@ -8,7 +8,7 @@ from usage_pipeline.cli.tables import print_table
 from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.errors import CheckFailed, LakeDamaged
 from usage_pipeline.lake.damage import Damage
-from usage_pipeline.settings import Settings
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.sync import make_client
 from usage_pipeline.verify import Report, verify
 
@@ -20,7 +20,7 @@ def run_verify(*, is_quick: bool, as_json: bool, is_quiet: bool) -> None:
         CheckFailed: something differs.
     """
     with progress(quiet=as_json or is_quiet) as tell:
-        report = verify(Settings.from_env(), is_quick=is_quick, tell=tell)
+        report = verify(Organizations.from_env().folder, is_quick=is_quick, tell=tell)
     if as_json:
         print_json({"intact": not report.findings, **_as_dict(report)})
     elif not is_quiet:
@@ -29,16 +29,17 @@ def run_verify(*, is_quick: bool, as_json: bool, is_quiet: bool) -> None:
         raise CheckFailed(f"{len(report.findings)} things are not what was written: run `usage-pipeline doctor`.")
 
 
-def run_doctor(*, is_offline: bool, as_json: bool, is_quiet: bool) -> None:
+def run_doctor(*, labels: list[str] | None, is_offline: bool, as_json: bool, is_quiet: bool) -> None:
     """Repair what differs and print what was done; with a key, what no file has any more is read again.
 
     Raises:
         LakeDamaged: something is lost, or still differs.
     """
-    settings = Settings.from_env()
-    can_ask = settings.admin_key is not None and not is_offline
+    organizations = Organizations.from_env()
+    asked = [one for one in organizations.choose(labels) if one.admin_key is not None and not is_offline]
+    client_factory = make_client if asked else None
     with progress(quiet=as_json or is_quiet) as tell:
-        done = doctor(settings, client_factory=make_client if can_ask else None, tell=tell)
+        done = doctor(organizations.folder, client_factory=client_factory, members=asked, tell=tell)
     if as_json:
         print_json(
             {

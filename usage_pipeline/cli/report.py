@@ -7,8 +7,8 @@ from pathlib import Path
 
 from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.guard import resident
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.report.write import write_report
-from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
 
 
@@ -18,12 +18,13 @@ def run_report(
     last: int | None,
     currency: str | None,
     output: Path | None,
+    label: str | None,
     is_opened: bool,
     as_json: bool,
     is_quiet: bool,
 ) -> None:
     """Write the report, say where, and open it where that is asked for."""
-    settings = resident(Settings.from_env())
+    settings = resident(Organizations.from_env().one(label))
     code = None if currency is None else currency.lower()
     done = write_report(settings, now=utc_now(), month=month, last=last, currency=code, output=output)
     if as_json:

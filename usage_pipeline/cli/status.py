@@ -6,21 +6,25 @@ from typing import Any
 
 from usage_pipeline.cli.console import print_json
 from usage_pipeline.cli.tables import print_table
-from usage_pipeline.settings import Settings
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.status import EndpointStatus, endpoint_status
 from usage_pipeline.windows import utc_now
 
 
-def run_status(*, as_json: bool) -> None:
-    """Print every endpoint's status."""
-    settings = Settings.from_env()
-    found = endpoint_status(settings, utc_now())
+def run_status(*, labels: list[str] | None, as_json: bool) -> None:
+    """Print every endpoint's status: of all organizations in the folder, or of those asked for."""
+    organizations = Organizations.from_env()
+    chosen = {one.organization: one for one in organizations.choose(labels)}
+    found = [
+        one for one in endpoint_status(organizations.folder, utc_now()) if not labels or one.organization in chosen
+    ]
+    services = {one.organization: chosen.get(one.organization, organizations.folder).service for one in found}
     if as_json:
-        print_json([{**_as_dict(one), "service": settings.service} for one in found])
+        print_json([{**_as_dict(one), "service": services[one.organization]} for one in found])
         return
     for organization in dict.fromkeys(one.organization for one in found):
         print_table(
-            f"Organization {organization}; the service asked is {settings.service}",
+            f"Organization {organization}; the service asked is {services[organization]}",
             ["endpoint", "first day", "watermark", "days", "rows", "last sync (UTC)", "settles after", "gaps"],
             [
                 (

@@ -38,11 +38,11 @@ def complain(message: str) -> None:
 
 def tell_bug(bug: Exception) -> None:
     """All of a failure nobody foresaw, but for the key and the webhook's address."""
+    from usage_pipeline.organizations import Organizations
     from usage_pipeline.redaction import told
-    from usage_pipeline.settings import Settings
 
     try:
-        secrets = Settings.from_env().secrets
+        secrets = Organizations.from_env().folder.secrets
     except UsagePipelineError:
         secrets = []
     sys.stderr.write("\n".join(map(escaped, told(bug, secrets).split("\n"))))

@@ -6,51 +6,78 @@ from typing import Any
 
 from usage_pipeline.cli.console import print_json, progress, say
 from usage_pipeline.cli.tables import print_table
+from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.endpoints import Endpoint
-from usage_pipeline.errors import FixConfig
+from usage_pipeline.errors import FixConfig, UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart, resident
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.names import NameSync, choose_lists
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.plan import asked_window, planned_reads
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync, SyncReport, choose_endpoints, make_client, sync
+from usage_pipeline.sync import SyncReport, choose_endpoints, make_client, sync
+from usage_pipeline.sync_many import ManyReport, OrganizationSync, sync_many
 from usage_pipeline.warehouse import Refresh, refresh
 from usage_pipeline.windows import Window, parse_day, utc_now
 
 _COUNTS = ("rows", "inserted", "updated", "deleted", "restated", "requests", "retries", "bytes")
+_COLUMNS = ["endpoint", "outcome", *_COUNTS[:6], "seconds"]
 
 
-def run_sync(*, since: str | None, until: str | None, names: list[str] | None, as_json: bool, is_quiet: bool) -> int:
+def run_sync(
+    *,
+    since: str | None,
+    until: str | None,
+    names: list[str] | None,
+    labels: list[str] | None,
+    as_json: bool,
+    is_quiet: bool,
+) -> int:
     """Sync and report; returns the exit code (2 where every failure is one of configuration)."""
-    settings = Settings.from_env()
+    organizations = Organizations.from_env()
+    chosen = organizations.choose(labels)
     endpoints = choose_endpoints(names)
     window = window_of(since, until)
-    keep_demo_apart(settings)
+    keep_demo_apart(organizations.folder)
     lists = choose_lists(names)
     with progress(quiet=as_json or is_quiet) as tell:
-        pages = 0 if tell is tell_nobody else _pages(settings, endpoints, window)
-        watch = _Watch(tell, pages, len(endpoints) + len(lists))
-        report = sync(
-            settings,
-            endpoints,
-            window,
-            lists=lists,
-            on_done=watch.stored,
-            client_factory=partial(make_client, on_page=watch.page),
-            tell=tell,
-        )
+        pages = 0 if tell is tell_nobody else _pages(chosen, endpoints, window)
+        watch = _Watch(tell, pages, (len(endpoints) + len(lists)) * len(chosen))
+        client_factory = partial(make_client, on_page=watch.page)
+        if organizations.are_several:
+            many = sync_many(
+                chosen,
+                endpoints,
+                window,
+                lists=lists,
+                on_done=watch.stored,
+                client_factory=client_factory,
+                tell=tell,
+            )
+        else:
+            report = sync(
+                chosen[0],
+                endpoints,
+                window,
+                lists=lists,
+                on_done=watch.stored,
+                client_factory=client_factory,
+                tell=tell,
+            )
+    if organizations.are_several:
+        tell_many(many, as_json=as_json, is_quiet=is_quiet)
+        return many.exit_code
     if as_json:
         print_json(_as_dict(report))
     elif not is_quiet:
         _print(report)
-    _complain(report)
-    errors = [one.error for one in report.endpoints] + [one.error for one in report.names if not one.is_refused]
-    errors.append(report.refresh_error)
-    return max((error.exit_code for error in errors if error is not None), default=0)
+    for line in complaints(report):
+        say(line)
+    return max((error.exit_code for error in report.errors), default=0)
 
 
 class _Watch:
@@ -78,11 +105,12 @@ class _Watch:
             self._tell("storing tables", self._stored, self._tables)
 
 
-def _pages(settings: Settings, endpoints: Sequence[Endpoint], window: Window | None) -> int:
+def _pages(members: Sequence[Settings], endpoints: Sequence[Endpoint], window: Window | None) -> int:
     """The pages a sync will read at least: what is planned, before anything was asked."""
     with files_explained("sync"):
-        log = CoverageLog(Lake(settings.lake_dir))
-        return sum(one.requests for one in planned_reads(settings, log, endpoints, window, utc_now()))
+        log = CoverageLog(Lake(members[0].lake_dir))
+        now = utc_now()
+        return sum(read.requests for one in members for read in planned_reads(one, log, endpoints, window, now))
 
 
 def window_of(since: str | None, until: str | None) -> Window | None:
@@ -92,7 +120,30 @@ def window_of(since: str | None, until: str | None) -> Window | None:
     return asked_window(parse_day(since), parse_day(until) if until else None, utc_now()) if since else None
 
 
-def _print(report: SyncReport) -> None:
+def tell_many(many: ManyReport, *, as_json: bool, is_quiet: bool) -> None:
+    """Print how all organizations fared; each line on stderr begins with whose it is."""
+    if as_json:
+        print_json(
+            {
+                "organizations": [_organization_dict(one) for one in many.organizations],
+                **_refresh_dict(many.refreshed, many.refresh_error),
+            }
+        )
+    elif not is_quiet:
+        rows = [(one.organization, *row) for one in many.organizations for row in _rows(one.report)]
+        print_table(None, ["organization", *_COLUMNS], rows)
+        _print_refreshed(many.refreshed)
+    for one in many.organizations:
+        for line in complaints(one.report, one.organization):
+            say(line)
+        if one.error is not None:
+            said = str(one.error).removeprefix(f"organization {one.organization}: ")
+            say(f"usage-pipeline: {one.organization}: {_line(said)}")
+    if many.refresh_error is not None:
+        say(f"usage-pipeline: not published: {_line(many.refresh_error)}")
+
+
+def _rows(report: SyncReport) -> list[tuple[Any, ...]]:
     rows = [
         (one.endpoint, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
         for one in report.endpoints
@@ -101,42 +152,68 @@ def _print(report: SyncReport) -> None:
         (one.label, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
         for one in report.names
     ]
-    print_table(None, ["endpoint", "outcome", *_COUNTS[:6], "seconds"], rows)
-    if report.refreshed is not None:
-        days = sum(len(build.days) for build in report.refreshed.builds)
-        say(f"{days} mart days computed; published {report.refreshed.path}")
+    return rows
 
 
-def _complain(report: SyncReport) -> None:
-    """Failures and warnings, one line each, on stderr."""
-    for one in report.endpoints:
-        for note in [*one.notes("drift"), *one.notes("notes")]:
-            say(f"warning: {note}")
-    for note in (note for one in report.names for note in one.warnings):
-        say(f"warning: {note}")
+def _print(report: SyncReport) -> None:
+    print_table(None, _COLUMNS, _rows(report))
+    _print_refreshed(report.refreshed)
+
+
+def _print_refreshed(refreshed: Refresh | None) -> None:
+    if refreshed is not None:
+        days = sum(len(build.days) for build in refreshed.builds)
+        say(f"{days} mart days computed; published {refreshed.path}")
+
+
+def complaints(report: SyncReport, organization: str | None = None) -> list[str]:
+    """Failures and warnings, one line each; where there are several organizations each says whose it is."""
+    whose = "" if organization is None else f"{organization}: "
+    notes = [note for one in report.endpoints for note in (*one.notes("drift"), *one.notes("notes"))]
+    notes += [note for one in report.names for note in one.warnings]
+    lines = [f"warning: {whose}{note}" for note in notes]
     is_config_said = False
     for one in report.failed:
         is_config = isinstance(one.error, FixConfig)
         if not (is_config and is_config_said):  # a refused key fails every endpoint: one line is enough
-            say(f"usage-pipeline: {' '.join(str(one.error).split())}")
+            lines.append(f"usage-pipeline: {whose}{_line(one.error)}")
         is_config_said = is_config_said or is_config
     for named in report.names:
         # Where the key itself is wrong, that was said.
         if named.error is not None and not (isinstance(named.error, FixConfig) and is_config_said):
             head = "warning" if named.is_refused else "usage-pipeline"
-            say(f"{head}: {' '.join(str(named.error).split())}")
+            lines.append(f"{head}: {whose}{_line(named.error)}")
     if report.refresh_error is not None:
-        say(f"usage-pipeline: not published: {' '.join(str(report.refresh_error).split())}")
+        lines.append(f"usage-pipeline: not published: {_line(report.refresh_error)}")
+    return lines
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())
 
 
 def _as_dict(report: SyncReport) -> dict[str, Any]:
+    return {**_reads_dict(report), **_refresh_dict(report.refreshed, report.refresh_error)}
+
+
+def _organization_dict(one: OrganizationSync) -> dict[str, Any]:
+    error = str(one.error) if one.error else None
+    return {"organization": one.organization, **_reads_dict(one.report), "error": error}
+
+
+def _reads_dict(report: SyncReport) -> dict[str, Any]:
     return {
         "sync_id": report.sync_id,
         "endpoints": [_endpoint_dict(one) for one in report.endpoints],
         "names": [_names_dict(one) for one in report.names],
-        "marts": _mart_dicts(report.refreshed) if report.refreshed else [],
-        "published": str(report.refreshed.path) if report.refreshed else None,
-        "error": str(report.refresh_error) if report.refresh_error else None,
+    }
+
+
+def _refresh_dict(refreshed: Refresh | None, error: UsagePipelineError | None) -> dict[str, Any]:
+    return {
+        "marts": _mart_dicts(refreshed) if refreshed else [],
+        "published": str(refreshed.path) if refreshed else None,
+        "error": str(error) if error else None,
     }
 
 
@@ -166,7 +243,7 @@ def _names_dict(one: NameSync) -> dict[str, Any]:
 
 def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
     """Replay and report."""
-    settings = Settings.from_env()
+    settings = Organizations.from_env().folder
     with progress(quiet=as_json or is_quiet) as tell:
         done = replay(settings, may_forget=may_forget, tell=tell)
     if as_json:
@@ -180,7 +257,7 @@ def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
 def run_publish(*, as_json: bool, is_quiet: bool) -> None:
     """Refresh the warehouse and report what was computed."""
     with progress(quiet=as_json or is_quiet) as tell:
-        done = refresh(resident(Settings.from_env()), tell)
+        done = refresh(resident(Organizations.from_env().folder), tell)
     if as_json:
         print_json({"marts": _mart_dicts(done), "published": str(done.path)})
     elif not is_quiet:

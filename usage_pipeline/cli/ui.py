@@ -65,6 +65,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables: children get exactly what was checked here, the key nowhere else."""
     found = {}
     for name, field in Settings.model_fields.items():
+        if name == "organization" and name not in settings.model_fields_set:
+            continue  # usage_pipeline.toml, which children read too, may name several
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             value = value.get_secret_value()

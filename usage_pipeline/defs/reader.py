@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from datetime import datetime
 
 from usage_pipeline.api.client import UsageClient
+from usage_pipeline.endpoint_sync import EndpointSync, logged, sync_endpoint
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync, logged, sync_endpoint
 from usage_pipeline.windows import Window
 
 _CLOSE_SECONDS = 9.0  # a cancelled run must end within ten

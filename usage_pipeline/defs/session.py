@@ -18,13 +18,14 @@ from usage_pipeline.defs.alive import working
 from usage_pipeline.defs.event_log import kept_open
 from usage_pipeline.defs.failures import as_dagster, explain
 from usage_pipeline.defs.reader import ConcurrentReader
+from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart
 from usage_pipeline.marts.build import MartBuild
 from usage_pipeline.redaction import told
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import ClientFactory, EndpointSync, new_sync_id
+from usage_pipeline.sync import ClientFactory, new_sync_id
 from usage_pipeline.warehouse import Refresh, Workbench, refresh
 from usage_pipeline.windows import Window
 

@@ -15,12 +15,12 @@ from usage_pipeline.defs.columns import OWNERS, usage_columns
 from usage_pipeline.defs.partitions import asset_window, read_here, tell_newest, usage_key
 from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars, fact_table
 from usage_pipeline.defs.session import SESSION, Session, session_of
+from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states
 from usage_pipeline.lake.quality import negative_measures, restated_rows
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync
 from usage_pipeline.windows import Window
 
 _COUNTS = ("requests", "retries", "pages", "bytes", "buckets", "rows", "inserted", "updated", "deleted", "restated")

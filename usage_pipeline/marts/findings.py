@@ -14,6 +14,7 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.labels import labelled, last_names
 
+_EXPLAIN = "usage-pipeline explain"  # the command that messages advise; with whose it is where there are several
 _NOW = "organization = $organization and month = date_trunc('month', as_of)"
 _BUDGETS = """
 select
@@ -40,16 +41,16 @@ class Finding:
     message: str
 
 
-def budget_findings(lake: Lake, organization: str) -> list[Finding]:
+def budget_findings(lake: Lake, organization: str, *, explain: str = _EXPLAIN) -> list[Finding]:
     """Budgets of the current month (of the last closed day): breached is an error, at risk and no cost are warnings."""
     projects = last_names(lake, organization, "project")
-    return [_budget(organization, projects, *row) for row in _ask(lake, _BUDGETS, organization)]
+    return [_budget(organization, explain, projects, *row) for row in _ask(lake, _BUDGETS, organization)]
 
 
-def anomaly_findings(lake: Lake, organization: str) -> list[Finding]:
+def anomaly_findings(lake: Lake, organization: str, *, explain: str = _EXPLAIN) -> list[Finding]:
     """Anomalies on the last closed day; a change by an order of magnitude is an error, others are warnings."""
     projects = last_names(lake, organization, "project")
-    return [_anomaly(organization, projects, *row) for row in _ask(lake, _ANOMALIES, organization)]
+    return [_anomaly(organization, explain, projects, *row) for row in _ask(lake, _ANOMALIES, organization)]
 
 
 def _ask(lake: Lake, statement: str, organization: str) -> Sequence[tuple[Any, ...]]:
@@ -62,17 +63,23 @@ def _ask(lake: Lake, statement: str, organization: str) -> Sequence[tuple[Any, .
 
 
 def _budget(
-    organization: str, projects: dict[str, str], scope: str, project: str | None, month: str, *row: Any
+    organization: str,
+    explain: str,
+    projects: dict[str, str],
+    scope: str,
+    project: str | None,
+    month: str,
+    *row: Any,
 ) -> Finding:
     currency, budget, source, spent, forecast, status, as_of = row
     who = "the organization" if scope == "organization" else f"project {labelled(project, 'project', projects)}"
-    explain = (
-        f"See where it goes (`usage-pipeline explain --from {_month_before(as_of)} --to {month}`), "
+    advice = (
+        f"See where it goes (`{explain} --from {_month_before(as_of)} --to {month}`), "
         f"then spend less or raise the {'budget in budgets.csv' if source == 'budgets.csv' else 'spend limit'}."
     )
     if status == "breached":
         said = (
-            f"{who} has spent {_money(spent, currency)} of {_money(budget, currency)} for {month} by {as_of}. {explain}"
+            f"{who} has spent {_money(spent, currency)} of {_money(budget, currency)} for {month} by {as_of}. {advice}"
         )
     elif status == "no_cost":
         said = (
@@ -83,7 +90,7 @@ def _budget(
     else:
         said = (
             f"{who} will spend {_money(forecast, currency)} of {_money(budget, currency)} for {month}; "
-            f"{_money(spent, currency)} by {as_of}. {explain}"
+            f"{_money(spent, currency)} by {as_of}. {advice}"
         )
     return Finding(
         check="budget",
@@ -93,7 +100,9 @@ def _budget(
     )
 
 
-def _anomaly(organization: str, projects: dict[str, str], dimension: str, key: str | None, *row: Any) -> Finding:
+def _anomaly(
+    organization: str, explain: str, projects: dict[str, str], dimension: str, key: str | None, *row: Any
+) -> Finding:
     day, currency, amount, expected, direction, is_large, drivers = row
     what = "All cost" if dimension == "total" else f"Cost of {dimension} {labelled(key, dimension, projects)}"
     how = "by an order of magnitude (a changed unit or currency looks so)" if is_large else "far from usual"
@@ -105,7 +114,7 @@ def _anomaly(organization: str, projects: dict[str, str], dimension: str, key: s
         key=f"anomaly|{organization}|{day}|{dimension}|{key or ''}|{currency}",
         message=(
             f"{what} on {day} is {direction} {how}: {_money(amount, currency)}, expected {_money(expected, currency)}. "
-            f"Behind it: {drivers}. Compare with a week before: `usage-pipeline explain {windows} --by {by}`."
+            f"Behind it: {drivers}. Compare with a week before: `{explain} {windows} --by {by}`."
         ),
     )
 

@@ -60,7 +60,7 @@ def write_report(
     with localcontext(prec=_DIGITS):
         facts = read_facts(settings, month=month, last=last, currency=currency, now=now)
         page, figures, lines = _page(facts)
-    path = output or settings.data_dir / exports.EXPORTS / _name(month, last, currency)
+    path = output or exports.folder_of(settings, settings.organization) / _name(month, last, currency)
     if output is None:
         refuse_linked_path(settings.data_dir, path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -92,5 +92,5 @@ def test_a_key_of_another_organization_asks_for_nothing(service: StatedService, 
     """What another organization's rows lost cannot be read with this one's key, so the service is not asked."""
     missing = Missing(organization="another", endpoint="vector_stores", window=WINDOW, told="gone")
     asked = len(service.requests)
-    came, lost = refetch(synced, [missing], service.client, _clock(service))
+    came, lost = refetch([synced], [missing], service.client, _clock(service))
     assert (came, len(lost), len(service.requests)) == ([], 1, asked)

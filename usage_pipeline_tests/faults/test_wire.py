@@ -22,10 +22,11 @@ from pydantic import SecretStr
 
 from usage_pipeline.api.client import UsageClient
 from usage_pipeline.api.transport import RetryPolicy
+from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.errors import BadPayload, FixConfig, RetryLater, SourceChanged, UsagePipelineError
 from usage_pipeline.records import WindowRead
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import EndpointSync, choose_endpoints, sync
+from usage_pipeline.sync import choose_endpoints, sync
 from usage_pipeline_tests.faults import fault_server as wire
 from usage_pipeline_tests.faults.fault_server import FaultServer, Play, answering, faulty, good
 from usage_pipeline_tests.played import played_settings

@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant("a missing closed bucket is accepted", "api/listing.py", "        if closed:\n", "        if False:\n"),
     Mutant("a repeated cursor ends a listing", "api/paging.py",
            'raise self._wrong("a page cursor came twice: following it would never end")', "return None"),
-    Mutant("one window is stored before another is known to fit", "sync.py",
+    Mutant("one window is stored before another is known to fit", "endpoint_sync.py",
            "                contents.append("
            "await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))\n",
            "                one = await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool)\n"

@@ -45,9 +45,9 @@ _BUILDER, _REPLAY = "usage_pipeline.marts.build:_Builder", "usage_pipeline.repla
 
 # One endpoint's way into the lake: another run may come between here.
 STORING = {
-    "before storing": Point("usage_pipeline.sync", "replace_window"),
-    "before landing": Point("usage_pipeline.sync", "land"),
-    "after landing": Point("usage_pipeline.sync", "land", is_after=True),
+    "before storing": Point("usage_pipeline.endpoint_sync", "replace_window"),
+    "before landing": Point("usage_pipeline.endpoint_sync", "land"),
+    "after landing": Point("usage_pipeline.endpoint_sync", "land", is_after=True),
     "after comparing": Point(_REPLACE, "compare", is_after=True),
     "after the restatements": Point(_TABLE, "append", is_after=True, table="restatements"),
     "before the commit": Point(_TABLE, "replace", table="usage"),

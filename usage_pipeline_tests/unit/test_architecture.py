@@ -16,8 +16,8 @@ STOREYS = (
     ("records", "settings"), ("organizations",),
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
-    ("sync", "replay", "check", "exports"),
-    ("refetch", "totals", "first_look", "report"), ("repairs",), ("doctor",),
+    ("endpoint_sync", "replay", "check", "exports"), ("sync",),
+    ("sync_many", "refetch", "totals", "first_look", "report"), ("repairs",), ("doctor",),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}

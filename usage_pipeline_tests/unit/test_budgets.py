@@ -248,3 +248,17 @@ def test_a_wrong_file_leaves_what_is_published(bills: Bills) -> None:
     with pytest.raises(FixConfig, match="column amount"):
         refresh(settings)
     assert _status(bills)["budget"] == 100
+
+
+def test_each_line_is_of_one_organization(tmp_path: Path) -> None:
+    """Where there are several a line names its own, so that one project id may have a budget in each."""
+    path = tmp_path / "budgets.csv"
+    path.write_text(f"{HEADER[:-1]},organization\nproject,p,,1,usd,acme\nproject,p,,2,usd,beta\n", encoding="utf-8")
+    found = read_budgets(path, ["acme", "beta"])
+    assert [(one.organization, one.amount) for one in found] == [("acme", 1), ("beta", 2)]
+    with pytest.raises(FixConfig, match=r"line 3, column organization: 'beta' is not configured: write one of acme"):
+        read_budgets(path, ["acme"])
+    path.write_text(HEADER + "project,p,,1,usd\n", encoding="utf-8")
+    assert [one.organization for one in read_budgets(path, ["acme"])] == ["acme"]
+    with pytest.raises(FixConfig, match=r"line 2, column organization: is empty: write one of acme, beta"):
+        read_budgets(path, ["acme", "beta"])

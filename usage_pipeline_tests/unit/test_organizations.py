@@ -89,7 +89,7 @@ def test_an_unknown_label_is_told_with_those_there_are(monkeypatch: pytest.Monke
     assert [one.organization for one in found.choose(None)] == ["acme", "beta"]
     with pytest.raises(FixConfig, match=r"^organization 'acne' is not in usage_pipeline.toml: there is acme, beta\.$"):
         found.choose(["acme", "acne"])
-    with pytest.raises(FixConfig, match=r"^say which organization: --organization acme or beta\.$"):
+    with pytest.raises(FixConfig, match=r"^say which organization: --organization with one of acme, beta\.$"):
         found.one(None)
 
 
