@@ -12,22 +12,24 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from usage_pipeline.api.webhook import send_alert
 from usage_pipeline.defs.breach_checks import FINDINGS, breach_keys
-from usage_pipeline.settings import Settings
+from usage_pipeline.defs.several import ORGANIZATION
+from usage_pipeline.organizations import Organizations
 
 _SECONDS = 60  # between looks; a receiver that fails is tried again no sooner
 _REMEMBERED = 500  # keys of alerts told; a key names its month or day, so old ones do not come back
+_LOOKED_AT = 3  # evaluations of each of several organizations, the newest first: runs end in any order
 # not those a run has planned and not come to
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 _NOT_SET = "USAGE_PIPELINE_WEBHOOK_URL is not set."
 
 
-def alerts(read_settings: Callable[[], Settings], *, is_on: bool) -> dg.Definitions:
+def alerts(read: Callable[[], Organizations], *, is_on: bool) -> dg.Definitions:
     """Both sensors: on from the start where a webhook is configured, until someone turns them off in the UI."""
     status = dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED
-    return dg.Definitions(sensors=[_failure_sensor(read_settings, status), _breach_sensor(read_settings, status)])
+    return dg.Definitions(sensors=[_failure_sensor(read, status), _breach_sensor(read, status)])
 
 
-def _failure_sensor(read_settings: Callable[[], Settings], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def _failure_sensor(read: Callable[[], Organizations], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="alert_run_failed",
         description="Posts to the webhook when a run failed.",
@@ -35,7 +37,7 @@ def _failure_sensor(read_settings: Callable[[], Settings], status: dg.DefaultSen
         minimum_interval_seconds=_SECONDS,
     )
     def alert_run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-        url = read_settings().webhook_url
+        url = read().folder.webhook_url
         if url is None:
             return dg.SkipReason(_NOT_SET)
         send_alert(url, _failure_lines(context))
@@ -59,7 +61,7 @@ def _failure_lines(context: dg.RunFailureSensorContext) -> list[str]:
     return lines
 
 
-def _breach_sensor(read_settings: Callable[[], Settings], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def _breach_sensor(read: Callable[[], Organizations], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     @dg.sensor(
         name="alert_breach",
         description="Posts to the webhook what the budget and anomaly checks find, each finding once.",
@@ -67,27 +69,36 @@ def _breach_sensor(read_settings: Callable[[], Settings], status: dg.DefaultSens
         minimum_interval_seconds=_SECONDS,
     )
     def alert_breach(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorResult:
-        url = read_settings().webhook_url
+        organizations = read()
+        url = organizations.folder.webhook_url
         if url is None:
             return dg.SkipReason(_NOT_SET)
         told = list(json.loads(context.cursor)) if context.cursor else []
-        new = {key: message for key, message in _findings(context.instance) if key not in told}
+        found = _findings(context.instance, len(organizations.members))
+        new = {key: message for key, message in found if key not in told}
         if not new:
             return dg.SkipReason("Nothing new is found by the budget and anomaly checks.")
         send_alert(url, [f"usage-pipeline: {message}" for message in new.values()])
-        cursor = json.dumps([*told, *new][-_REMEMBERED:])
+        cursor = json.dumps([*told, *new][-_REMEMBERED * len(organizations.members) :])
         return dg.SensorResult(skip_reason=f"Told of {len(new)} findings.", cursor=cursor)
 
     return alert_breach
 
 
-def _findings(instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
-    """Key and message of what the latest evaluation of each check found."""
+def _findings(instance: dg.DagsterInstance, organizations: int) -> Iterator[tuple[str, str]]:
+    """Key and message of what the latest evaluation of each check found; of several organizations, of each."""
+    looked_at = 1 if organizations == 1 else _LOOKED_AT * organizations
     for key in breach_keys():
-        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=_EVALUATED)
-        evaluation = history[0].evaluation if history else None
-        if evaluation is None or evaluation.passed:
-            continue
-        listed = evaluation.metadata[FINDINGS].value
-        if isinstance(listed, list):
-            yield from ((str(one["key"]), str(one["message"])) for one in listed)
+        seen: set[object] = set()
+        for record in instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=looked_at, status=_EVALUATED
+        ):
+            evaluation = record.evaluation
+            told = evaluation.metadata.get(ORGANIZATION) if evaluation is not None else None
+            whose = None if told is None else told.value
+            if evaluation is None or whose in seen:
+                continue
+            seen.add(whose)
+            listed = [] if evaluation.passed else evaluation.metadata[FINDINGS].value
+            if isinstance(listed, list):
+                yield from ((str(one["key"]), str(one["message"])) for one in listed)

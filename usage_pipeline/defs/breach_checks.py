@@ -5,11 +5,13 @@ findings in their metadata.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
 from usage_pipeline.defs.partitions import mart_key
 from usage_pipeline.defs.session import SESSION, session_of
+from usage_pipeline.defs.several import ORGANIZATION
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.findings import Finding, anomaly_findings, budget_findings
 
@@ -17,7 +19,7 @@ FINDINGS = "findings"  # metadata: key and message of each
 _LISTED = 50
 
 # check name -> its mart, what it says, who judges
-_CHECKS: dict[str, tuple[str, str, Callable[[Lake, str], list[Finding]]]] = {
+_CHECKS: dict[str, tuple[str, str, Callable[..., list[Finding]]]] = {
     "budget": (
         "budget_status",
         "No budget of this month is breached, at risk by the forecast, or for what nothing is billed to.",
@@ -37,7 +39,7 @@ def breach_keys() -> list[dg.AssetCheckKey]:
     return [dg.AssetCheckKey(asset_key=mart_key(mart), name=name) for name, (mart, _, _) in _CHECKS.items()]
 
 
-def verdict(found: Sequence[Finding]) -> dg.AssetCheckResult:
+def verdict(found: Sequence[Finding], whose: Sequence[str] = ()) -> dg.AssetCheckResult:
     """Passed without findings; else a warning, or an error where one of them is."""
     severe = any(one.is_error for one in found)
     return dg.AssetCheckResult(
@@ -46,6 +48,7 @@ def verdict(found: Sequence[Finding]) -> dg.AssetCheckResult:
         description="\n".join(one.message for one in found[:_LISTED]) or None,
         metadata={
             "found": len(found),
+            **({ORGANIZATION: ", ".join(whose)} if whose else {}),
             FINDINGS: dg.MetadataValue.json([{"key": one.key, "message": one.message} for one in found[:_LISTED]]),
         },
     )
@@ -58,8 +61,13 @@ def _check(name: str) -> dg.AssetChecksDefinition:
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         session = session_of(context)
         with session.step(context, name) as report:
-            settings = session.settings
-            result = verdict(judge(Lake(settings.lake_dir), settings.organization))
+            members = session.members
+            found = [
+                replace(finding, message=f"{one.organization}: {finding.message}") if one.is_one_of_several else finding
+                for one in members
+                for finding in judge(Lake(one.lake_dir), one.organization, explain=one.command("explain"))
+            ]
+            result = verdict(found, [one.organization for one in members if one.is_one_of_several])
             report.outcome = "passed" if result.passed else "warned"
             return result
 

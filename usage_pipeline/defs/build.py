@@ -17,18 +17,20 @@ from usage_pipeline.defs.checks import costs_check
 from usage_pipeline.defs.dim_assets import dim_assets
 from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
 from usage_pipeline.defs.mart_checks import mart_checks
-from usage_pipeline.defs.partitions import daily_partitions
+from usage_pipeline.defs.partitions import partitions_of
 from usage_pipeline.defs.report_asset import report_assets
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
 from usage_pipeline.defs.usage_assets import RAW, usage_assets
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, make_client
 from usage_pipeline.windows import utc_now
 
 
 def build_defs(
-    settings: Callable[[], Settings] = Settings.from_env,
+    settings: Callable[[], Settings] | None = None,
     *,
+    organizations: Callable[[], Organizations] = Organizations.from_env,
     client_factory: ClientFactory = make_client,
     clock: Callable[[], datetime] = utc_now,
     executor: dg.ExecutorDefinition = dg.in_process_executor,
@@ -37,7 +39,8 @@ def build_defs(
     """The definitions.
 
     Args:
-        settings: Reads the settings; called anew by every run.
+        settings: Reads the settings of the only organization; called anew by every run.
+        organizations: In its place, reads those of all; each is shown as a partition where there are several.
         client_factory: Makes the client of the service.
         clock: The present UTC time.
         executor: In-process by default: twelve endpoints are read at once by one process. Where each step has its
@@ -47,8 +50,10 @@ def build_defs(
     Raises:
         FixConfig: the settings are wrong.
     """
-    held = settings()
-    partitions = daily_partitions(held.first_day(clock().date()))
+    read = organizations if settings is None else lambda: Organizations((settings(),))
+    held, today = read(), clock().date()
+    first = min(one.first_day(today) for one in held.members)
+    partitions = partitions_of(first, held.labels if held.are_several else None)
     with warnings.catch_warnings():
         # Called beta by Dagster 1.13, whose version is pinned; 34 lines of it would drown the services' logs.
         warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
@@ -63,7 +68,8 @@ def build_defs(
     defs = dg.Definitions(
         assets=assets,
         asset_checks=[costs_check(), *breach_checks(), *mart_checks()],
-        resources={SESSION: session_resource(settings, client_factory, clock, on_event)},
+        resources={SESSION: session_resource(read, client_factory, clock, on_event)},
         executor=executor,
     )
-    return dg.Definitions.merge(defs, automation(settings, clock), alerts(settings, is_on=held.webhook_url is not None))
+    is_on = held.folder.webhook_url is not None
+    return dg.Definitions.merge(defs, automation(read, clock), alerts(read, is_on=is_on))

@@ -12,10 +12,12 @@ import dagster as dg
 
 from usage_pipeline.defs.partitions import usage_key, window_of
 from usage_pipeline.defs.session import SESSION, session_of
+from usage_pipeline.defs.several import merged
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.ledger import DayState
 from usage_pipeline.lake.quality import unmatched_costs
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_runs, day_start
 
 FRESH = timedelta(hours=36)  # a daily run, and half a day for it to be late
@@ -39,6 +41,7 @@ class UsageFacts:
     states: Mapping[date, DayState]
     drift: Sequence[str]
     negative: Mapping[date, Sequence[str]]
+    sync_command: str = "usage-pipeline sync"
 
 
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -84,7 +87,7 @@ def completeness(facts: UsageFacts) -> dg.AssetCheckResult:
         facts,
         "completeness",
         f"{len(gaps)} days between {first} and today were never read: backfill those partitions, "
-        f"or run `usage-pipeline sync --since {gaps[0]} --until {gaps[-1] + timedelta(days=1)}`.",
+        f"or run `{facts.sync_command} --since {gaps[0]} --until {gaps[-1] + timedelta(days=1)}`.",
         found={"missing": _days(gaps)},
     )
 
@@ -159,17 +162,21 @@ def costs_check() -> dg.AssetChecksDefinition:
     def costs_have_usage(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         session = session_of(context)
         with session.step(context, "costs_have_usage") as report:
-            settings, today = session.settings, session.now.date()
-            everything = Window.of_days(settings.first_day(today), today + timedelta(days=1))
-            window = window_of(context.run.tags) or everything
-            found = unmatched_costs(Lake(settings.lake_dir), settings.organization, window)
-            settled = today - timedelta(days=_SETTLING_DAYS)
-            billed = [pair for pair in found.billed_without_usage if pair[0] < settled]
-            used = [pair for pair in found.used_without_bill if pair[0] < settled]
-            report.outcome = "warned" if billed or used else "passed"
-            return _compared(window, billed, used)
+            tags, today = context.run.tags, session.now.date()
+            result = merged([(one, _matched(one, window_of(tags), today)) for one in session.members])
+            report.outcome = "passed" if result.passed else "warned"
+            return result
 
     return costs_have_usage
+
+
+def _matched(settings: Settings, asked: Window | None, today: date) -> dg.AssetCheckResult:
+    """An organization's bill against its usage, over the days asked for or all of them."""
+    window = asked or Window.of_days(settings.first_day(today), today + timedelta(days=1))
+    found = unmatched_costs(Lake(settings.lake_dir), settings.organization, window)
+    settled = today - timedelta(days=_SETTLING_DAYS)
+    billed = [pair for pair in found.billed_without_usage if pair[0] < settled]
+    return _compared(window, billed, [pair for pair in found.used_without_bill if pair[0] < settled])
 
 
 def _compared(

@@ -10,25 +10,26 @@ from typing import Any
 import dagster as dg
 
 from usage_pipeline.defs.columns import OWNERS
-from usage_pipeline.defs.partitions import asset_window, dim_key
-from usage_pipeline.defs.session import SESSION, Session, session_of
+from usage_pipeline.defs.partitions import Partitions, asset_window, dim_key
+from usage_pipeline.defs.session import SESSION, Session, named, session_of
+from usage_pipeline.defs.several import together
 from usage_pipeline.defs.usage_assets import RAW
+from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.name_lists import LISTS, NameList
 from usage_pipeline.names import NameSync, sync_names
+from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory
 
 _COUNTS = ("rows", "inserted", "updated", "deleted", "requests", "retries", "pages", "bytes")
 
 
-def dim_assets(partitions: dg.DailyPartitionsDefinition, client_factory: ClientFactory) -> list[dg.AssetsDefinition]:
+def dim_assets(partitions: Partitions, client_factory: ClientFactory) -> list[dg.AssetsDefinition]:
     """The assets of all lists."""
     return [_dim_asset(names, partitions, client_factory) for names in LISTS.values()]
 
 
-def _dim_asset(
-    names: NameList, partitions: dg.DailyPartitionsDefinition, client_factory: ClientFactory
-) -> dg.AssetsDefinition:
+def _dim_asset(names: NameList, partitions: Partitions, client_factory: ClientFactory) -> dg.AssetsDefinition:
     key, dim = dim_key(names.name), DIMS[names.name]
 
     @dg.asset(
@@ -53,28 +54,41 @@ def _dim_asset(
         session = session_of(context)
         with session.step(context, key.to_user_string()) as report:
             report.facts = {"list": names.name, "window": str(asset_window(context))}
-            done = _read(session, names, client_factory)
-            if done.is_refused:  # usage needs no names: a key without this right is no failed run
-                context.log.warning(" ".join(str(done.error).split()))
-            elif done.error is not None:
-                raise done.error
-            elif done.outcome == "replaced":
-                session.note_news()
-            report.outcome, report.rows = done.outcome, done.total("rows")
-            return dg.MaterializeResult(metadata=_facts(done))
+            read, errors = [], []
+            for one in session.members:
+                try:
+                    read.append((one, done := _read(session, one, names, client_factory)))
+                except UsagePipelineError as error:
+                    errors.append(named(one, error))
+                    continue
+                if done.is_refused:  # usage needs no names: a key without this right is no failed run
+                    context.log.warning(" ".join(str(named(one, done.error)).split()) if done.error else "")
+                elif done.outcome == "replaced":
+                    session.note_news()
+            if errors:
+                raise errors[0]
+            report.outcome, report.rows = read[0][1].outcome, sum(done.total("rows") for _, done in read)
+            return together([(one, dg.MaterializeResult(metadata=_facts(done))) for one, done in read])
 
     return listed
 
 
-def _read(session: Session, names: NameList, client_factory: ClientFactory) -> NameSync:
-    """The list, read by a client of its own: the session's lives in the loop of the endpoints' reads."""
-    client = client_factory(session.settings)
+def _read(session: Session, settings: Settings, names: NameList, client_factory: ClientFactory) -> NameSync:
+    """The list, read by a client of its own: the session's lives in the loop of the endpoints' reads.
+
+    Raises:
+        UsagePipelineError: it could not be read or stored, other than for want of a right.
+    """
+    client = client_factory(settings)
 
     async def run() -> NameSync:
         async with client:
-            return await sync_names(session.settings, client, names, session.sync_id)
+            return await sync_names(settings, client, names, session.sync_id)
 
-    return asyncio.run(run())
+    done = asyncio.run(run())
+    if done.error is not None and not done.is_refused:
+        raise done.error
+    return done
 
 
 def _facts(done: NameSync) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from decimal import Decimal
 import dagster as dg
 
 from usage_pipeline.defs.columns import COLUMN_LINEAGE, OWNERS, mart_columns, mart_lineage
-from usage_pipeline.defs.partitions import asset_window, dim_key, mart_key, tell_newest, usage_key
+from usage_pipeline.defs.partitions import (
+    Partitions,
+    asset_window,
+    dim_key,
+    mart_key,
+    partition_key,
+    tell_newest,
+    usage_key,
+)
 from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.query import ask
@@ -30,12 +38,12 @@ group by all
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
 
 
-def mart_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def mart_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
     """The assets of all marts."""
     return [_mart_asset(mart, partitions) for mart in load_marts().values()]
 
 
-def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _mart_asset(mart: Mart, partitions: Partitions) -> dg.AssetsDefinition:
     key = mart_key(mart.name)
 
     @dg.asset(
@@ -65,12 +73,13 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
             report.facts = {"mart": mart.name, "window": str(window)}
             built = session.build(mart.name)
             report.outcome, report.rows = ("built" if built.days else "unchanged"), built.rows
-            rows = mart_rows(Lake(session.settings.lake_dir), mart.name, session.settings.organization, window)
-            for day in window.dates():
-                counted = {"dagster/partition_row_count": rows.get(day, 0)}
-                context.add_asset_metadata(counted, partition_key=day.isoformat())
-            drawn = {"rows": day_bars(rows, "rows a day")} if rows else {}
-            tell_newest(context, window, {COLUMN_LINEAGE: mart_lineage(mart.name), **drawn})
+            for one in session.members:
+                rows = mart_rows(Lake(one.lake_dir), mart.name, one.organization, window)
+                for day in window.dates():
+                    counted = {"dagster/partition_row_count": rows.get(day, 0)}
+                    context.add_asset_metadata(counted, partition_key=partition_key(one, day))
+                drawn = {"rows": day_bars(rows, "rows a day")} if rows else {}
+                tell_newest(context, one, window, {COLUMN_LINEAGE: mart_lineage(mart.name), **drawn})
             return dg.MaterializeResult(
                 metadata={"window": str(window), "days_computed": len(built.days), "rows_computed": built.rows}
             )
@@ -78,7 +87,7 @@ def _mart_asset(mart: Mart, partitions: dg.DailyPartitionsDefinition) -> dg.Asse
     return build
 
 
-def warehouse_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def warehouse_asset(partitions: Partitions) -> dg.AssetsDefinition:
     """The published file. It has the days as partitions too, for else a backfill would need a second run for it."""
 
     @dg.asset(
@@ -97,7 +106,8 @@ def warehouse_asset(partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefini
         with session.step(context, WAREHOUSE_KEY.to_user_string()) as report:
             path = session.publish().path
             report.outcome = "published"
-            tell_newest(context, asset_window(context), _billed(session.settings))
+            for one in session.members:
+                tell_newest(context, one, asset_window(context), _billed(one))
             return dg.MaterializeResult(
                 metadata={"path": dg.MetadataValue.path(path.resolve()), "bytes": path.stat().st_size}
             )

@@ -4,7 +4,7 @@ Put verdicts on marts here, each a step of its own after its mart; the facts are
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ import dagster as dg
 
 from usage_pipeline.defs.partitions import mart_key, window_of
 from usage_pipeline.defs.session import SESSION, session_of
+from usage_pipeline.defs.several import merged
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.checks import (
     UNSETTLED_DAYS,
@@ -122,18 +123,23 @@ def _check(mart: str, name: str, description: str, judge: _Judge, unsettled_days
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         session = session_of(context)
         with session.step(context, name) as report:
-            settings, today = session.settings, session.now.date()
-            tomorrow = today + timedelta(days=1)
-            window = window_of(context.run.tags) or Window.of_days(settings.first_day(today), tomorrow)
-            days = [day for day in window.dates() if day < tomorrow - timedelta(days=unsettled_days)]
-            if not days:
-                report.outcome = "passed"
-                return _verdict(None, dg.AssetCheckSeverity.WARN, [], ())
-            result = judge(settings, Window.of_days(days[0], days[-1] + timedelta(days=1)))
+            tomorrow, tags = session.now.date() + timedelta(days=1), context.run.tags
+            end = tomorrow - timedelta(days=unsettled_days)
+            found = []
+            for one in session.members:
+                window = window_of(tags) or Window.of_days(one.first_day(session.now.date()), tomorrow)
+                found.append((one, _judged(judge, one, [day for day in window.dates() if day < end])))
+            result = merged(found)
             report.outcome = "passed" if result.passed else "warned"
             return result
 
     return check
+
+
+def _judged(judge: _Judge, settings: Settings, days: Sequence[date]) -> dg.AssetCheckResult:
+    if not days:
+        return _verdict(None, dg.AssetCheckSeverity.WARN, [], ())
+    return judge(settings, Window.of_days(days[0], days[-1] + timedelta(days=1)))
 
 
 def _verdict(

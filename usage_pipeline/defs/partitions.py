@@ -1,9 +1,11 @@
-"""Dagster's daily partitions and our windows: how one becomes the other.
+"""Dagster's partitions and what they stand for: days, and where there are several organizations, whose days.
 
-Put the translation here; arithmetic on windows is windows.py's.
+Put the translation here; arithmetic on windows is windows.py's. One organization's partitions are days. Those of
+several are days x organizations: one asset graph however many there are, and a partitions page that shows who lacks
+which day.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,11 +13,19 @@ import dagster as dg
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window, day_start, parse_day
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+ORGANIZATION = "organization"  # a dimension of the partitions, and what is told of a run, where there are several
+ORGANIZATION_TAG = "usage_pipeline/organization"
 _ONE = "dagster/partition"
+_DATE = "date"  # the other dimension; first in a key, for Dagster sorts them by name: `2026-11-03|acme`
+_SEPARATOR = "|"
+
+
+Partitions = dg.DailyPartitionsDefinition | dg.MultiPartitionsDefinition
 
 
 def daily_partitions(first: date) -> dg.DailyPartitionsDefinition:
@@ -23,10 +33,25 @@ def daily_partitions(first: date) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=day_start(first), timezone="UTC", end_offset=1)
 
 
-def range_tags(window: Window) -> dict[str, str]:
-    """The run tags that ask for a window's days in one run."""
+def partitions_of(first: date, labels: Sequence[str] | None) -> Partitions:
+    """The days from the first; with labels, each organization's."""
+    days = daily_partitions(first)
+    if labels is None:
+        return days
+    return dg.MultiPartitionsDefinition({_DATE: days, ORGANIZATION: dg.StaticPartitionsDefinition(list(labels))})
+
+
+def partition_key(settings: Settings, day: date) -> str:
+    """The partition of an organization's day."""
+    return f"{day}{_SEPARATOR}{settings.organization}" if settings.is_one_of_several else day.isoformat()
+
+
+def range_tags(window: Window, organization: str | None = None) -> dict[str, str]:
+    """The run tags that ask for a window's days, of one of several organizations where one is named, in one run."""
+    whose = "" if organization is None else f"{_SEPARATOR}{organization}"
     days = window.dates()
-    return {RANGE_START: days[0].isoformat(), RANGE_END: days[-1].isoformat()}
+    tags = {RANGE_START: f"{days[0]}{whose}", RANGE_END: f"{days[-1]}{whose}"}
+    return tags if organization is None else {**tags, ORGANIZATION_TAG: organization}
 
 
 def window_of(tags: Mapping[str, str]) -> Window | None:
@@ -35,7 +60,24 @@ def window_of(tags: Mapping[str, str]) -> Window | None:
     last = tags.get(RANGE_END) or first
     if first is None or last is None:
         return None
-    return Window.of_days(parse_day(first), parse_day(last) + timedelta(days=1))
+    return Window.of_days(_day(first), _day(last) + timedelta(days=1))
+
+
+def members_of(tags: Mapping[str, str], members: Sequence[Settings]) -> list[Settings]:
+    """The organizations a run was asked for: those of its partitions, else all.
+
+    A backfill of fewer days than organizations comes as runs of a day and several of them.
+    """
+    labels = [one.organization for one in members]
+    first = (tags.get(RANGE_START) or tags.get(_ONE, "")).partition(_SEPARATOR)[2]
+    last = tags.get(RANGE_END, "").partition(_SEPARATOR)[2] or first
+    if first not in labels or last not in labels:
+        return list(members)
+    return list(members[labels.index(first) : labels.index(last) + 1])
+
+
+def _day(key: str) -> date:
+    return parse_day(key.partition(_SEPARATOR)[0])
 
 
 def asset_window(context: dg.AssetExecutionContext) -> Window:
@@ -50,9 +92,11 @@ def asset_window(context: dg.AssetExecutionContext) -> Window:
     return window
 
 
-def tell_newest(context: dg.AssetExecutionContext, window: Window, facts: Mapping[str, Any]) -> None:
+def tell_newest(
+    context: dg.AssetExecutionContext, settings: Settings, window: Window, facts: Mapping[str, Any]
+) -> None:
     """What is large, for the newest day alone: what a step returns is stored once more for each day of its window."""
-    context.add_asset_metadata(facts, partition_key=window.dates()[-1].isoformat())
+    context.add_asset_metadata(facts, partition_key=partition_key(settings, window.dates()[-1]))
 
 
 def usage_key(name: str) -> dg.AssetKey:

@@ -17,12 +17,14 @@ import dagster as dg
 from usage_pipeline.defs.alive import working
 from usage_pipeline.defs.event_log import kept_open
 from usage_pipeline.defs.failures import as_dagster, explain
+from usage_pipeline.defs.partitions import members_of
 from usage_pipeline.defs.reader import ConcurrentReader
 from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart
 from usage_pipeline.marts.build import MartBuild
+from usage_pipeline.organizations import Organizations
 from usage_pipeline.redaction import told
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, new_sync_id
@@ -64,17 +66,17 @@ class Session:
 
     def __init__(
         self,
-        read_settings: Callable[[], Settings],
+        read: Callable[[], Sequence[Settings]],
         client_factory: ClientFactory,
         clock: Callable[[], datetime],
         on_event: OnEvent | None,
     ) -> None:
-        self._read_settings = read_settings
+        self._read = read
         self._client_factory = client_factory
         self._clock = clock
         self._on_event = on_event
-        self._settings: Settings | None = None
-        self._reader: ConcurrentReader | None = None
+        self._members: Sequence[Settings] = ()
+        self._readers: dict[str, ConcurrentReader] = {}
         self._workbench: Workbench | None = None
         self._has_news = False
         self._is_interrupted = False
@@ -82,27 +84,52 @@ class Session:
         self.sync_id = new_sync_id(self.now)
 
     @property
-    def settings(self) -> Settings:
-        """The settings, read once: a run does not change its mind.
+    def members(self) -> Sequence[Settings]:
+        """The settings of the run's organizations (mostly one), read once: a run does not change its mind.
 
         Raises:
             FixConfig: they are wrong, or would put real rows beside the demo's.
         """
-        if self._settings is None:
-            settings = self._read_settings()
-            keep_demo_apart(settings)
-            self._settings = settings
-        return self._settings
+        if not self._members:
+            members = self._read()
+            keep_demo_apart(members[0])
+            self._members = members
+        return self._members
 
-    def read(self, endpoint: Endpoint, window: Window, together: Sequence[Endpoint]) -> EndpointSync:
-        """An endpoint's window, read and stored; the first call begins those of `together` at once."""
-        if self._reader is None:
-            client = self._client_factory(self.settings)
-            self._reader = ConcurrentReader(self.settings, client, self.sync_id, self.now)
-        done = self._reader.take(endpoint, window, together)
-        if done.error is None:
-            self.note_news()
-        return done
+    @property
+    def settings(self) -> Settings:
+        """What concerns the data folder and no organization of it."""
+        return self.members[0]
+
+    def read(
+        self, endpoint: Endpoint, window: Window, together: Sequence[Endpoint]
+    ) -> list[tuple[Settings, EndpointSync]]:
+        """An endpoint's window of each organization, read and stored; the first call begins those of `together`.
+
+        Raises:
+            UsagePipelineError: it failed for an organization, whose name is said where there are several; the others'
+                is stored.
+        """
+        found, errors = [], []
+        for one in self.members:
+            try:
+                done = self._reader_of(one).take(endpoint, window, together)
+                if done.error is not None:
+                    raise done.error
+                self.note_news()
+                found.append((one, done))
+            except UsagePipelineError as error:
+                errors.append(named(one, error))
+        if errors:
+            raise errors[0]
+        return found
+
+    def _reader_of(self, settings: Settings) -> ConcurrentReader:
+        label = settings.organization
+        if label not in self._readers:
+            client = self._client_factory(settings)
+            self._readers[label] = ConcurrentReader(settings, client, self.sync_id, self.now)
+        return self._readers[label]
 
     def build(self, mart: str) -> MartBuild:
         """One mart and what it reads, up to date."""
@@ -154,7 +181,8 @@ class Session:
 
     def close(self, log: logging.Logger) -> None:
         """End the reads, and publish what no `warehouse` step published: a failed endpoint must not hide the others."""
-        if self._reader is not None and not self._reader.close():
+        closed = [reader.close() for reader in self._readers.values()]
+        if not all(closed):
             log.warning("a commit was still under way when the run ended; it completes or leaves nothing.")
         if not self._has_news or self._is_interrupted:
             return
@@ -167,7 +195,7 @@ class Session:
 
     def _without_secrets(self, bug: Exception) -> str | None:
         """The traceback of a bug without the secret its chain holds; None where it holds none. Dagster keeps chains."""
-        text = told(bug, [] if self._settings is None else self._settings.secrets)
+        text = told(bug, self._members[0].secrets if self._members else [])
         return None if text == told(bug, []) else text
 
     def _tell(self, news: StepNews) -> None:
@@ -175,8 +203,16 @@ class Session:
             self._on_event(news)
 
 
+def named(settings: Settings, error: UsagePipelineError) -> UsagePipelineError:
+    """The error, saying whose it is where there are several organizations."""
+    whose = f"organization {settings.organization}: "
+    if settings.is_one_of_several and not str(error).startswith(whose):
+        error.args = (f"{whose}{error}",)
+    return error
+
+
 def session_resource(
-    read_settings: Callable[[], Settings],
+    read: Callable[[], Organizations],
     client_factory: ClientFactory,
     clock: Callable[[], datetime],
     on_event: OnEvent | None,
@@ -185,7 +221,8 @@ def session_resource(
 
     @dg.resource(description="What the steps of a run share: settings, concurrent reads, publishing at the end.")
     def session(context: dg.InitResourceContext) -> Iterator[Session]:
-        made = Session(read_settings, client_factory, clock, on_event)
+        tags = context.run.tags if context.run is not None else {}
+        made = Session(lambda: members_of(tags, read().members), client_factory, clock, on_event)
         run_id = context.run.run_id if context.run is not None else None
         with working(context.instance, run_id), kept_open(context.instance, run_id):
             try:

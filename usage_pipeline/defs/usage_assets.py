@@ -12,9 +12,17 @@ import dagster as dg
 
 from usage_pipeline.defs.checks import FRESH, UsageFacts, check_specs, judge
 from usage_pipeline.defs.columns import OWNERS, usage_columns
-from usage_pipeline.defs.partitions import asset_window, read_here, tell_newest, usage_key
+from usage_pipeline.defs.partitions import (
+    Partitions,
+    asset_window,
+    partition_key,
+    read_here,
+    tell_newest,
+    usage_key,
+)
 from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars, fact_table
 from usage_pipeline.defs.session import SESSION, Session, session_of
+from usage_pipeline.defs.several import together
 from usage_pipeline.endpoint_sync import EndpointSync
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states
@@ -36,12 +44,12 @@ RAW = dg.AssetSpec(
 )
 
 
-def usage_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def usage_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
     """The assets of all endpoints."""
     return [_usage_asset(endpoint, partitions) for endpoint in ENDPOINTS.values()]
 
 
-def _usage_asset(endpoint: Endpoint, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _usage_asset(endpoint: Endpoint, partitions: Partitions) -> dg.AssetsDefinition:
     key = usage_key(endpoint.name)
 
     @dg.asset(
@@ -67,26 +75,31 @@ def _usage_asset(endpoint: Endpoint, partitions: dg.DailyPartitionsDefinition) -
         with session.step(context, key.to_user_string()) as report:
             window = asset_window(context)
             report.facts = {"endpoint": endpoint.name, "window": str(window)}
-            done = session.read(endpoint, window, read_here(context))
-            if done.error is not None:
-                raise done.error
-            report.outcome, report.rows = done.outcome, done.total("rows")
-            return _materialized(context, session, endpoint, window, done)
+            read = session.read(endpoint, window, read_here(context))
+            outcomes = {done.outcome for _, done in read}
+            report.outcome = "replaced" if "replaced" in outcomes else "unchanged"
+            report.rows = sum(done.total("rows") for _, done in read)
+            return together([(one, _materialized(context, session, one, endpoint, window, done)) for one, done in read])
 
     return usage
 
 
 def _materialized(
-    context: dg.AssetExecutionContext, session: Session, endpoint: Endpoint, window: Window, done: EndpointSync
+    context: dg.AssetExecutionContext,
+    session: Session,
+    settings: Settings,
+    endpoint: Endpoint,
+    window: Window,
+    done: EndpointSync,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """What the step tells: facts of the run, facts of each day, and the checks' verdicts."""
-    settings, lake = session.settings, Lake(session.settings.lake_dir)
+    """What the step tells of an organization: facts of the run, facts of each day, and the checks' verdicts."""
+    lake = Lake(settings.lake_dir)
     first = min(settings.first_day(session.now.date()), window.start.date())
     end = max(session.now.date() + timedelta(days=1), window.end.date())
     states = day_states(CoverageLog(lake), settings.organization, endpoint.name, Window.of_days(first, end))
-    restated = restated_rows(lake, endpoint, session.sync_id) if done.total("restated") else {}
+    restated = restated_rows(lake, settings.organization, endpoint, session.sync_id) if done.total("restated") else {}
     for day, day_facts in _day_facts(window, states, restated, done).items():
-        context.add_asset_metadata(day_facts, partition_key=day.isoformat())
+        context.add_asset_metadata(day_facts, partition_key=partition_key(settings, day))
     facts = UsageFacts(
         endpoint=endpoint,
         window=window,
@@ -95,11 +108,13 @@ def _materialized(
         states=states,
         drift=done.notes("drift"),
         negative=negative_measures(lake, settings.organization, endpoint, window),
+        sync_command=settings.command("sync"),
     )
     if done.outcome == "replaced":  # else nothing was archived
+        whose = {"organization": settings.organization} if settings.is_one_of_several else {}
         sizes = {name: done.total(name) for name in ("pages", "bytes")}
-        context.log_event(dg.AssetMaterialization(RAW.key, metadata={"endpoint": endpoint.name, **sizes}))
-    tell_newest(context, window, _seen_days(window, states, restated))
+        context.log_event(dg.AssetMaterialization(RAW.key, metadata={"endpoint": endpoint.name, **whose, **sizes}))
+    tell_newest(context, settings, window, _seen_days(window, states, restated))
     return dg.MaterializeResult(metadata=_run_facts(settings, window, done), check_results=judge(facts))
 
 

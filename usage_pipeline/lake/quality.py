@@ -17,7 +17,7 @@ from usage_pipeline.windows import Window
 
 _RESTATED = """
 select date, count(*) from ({scan})
-where sync_id = $sync_id and endpoint = $endpoint and not was_provisional
+where organization = $organization and sync_id = $sync_id and endpoint = $endpoint and not was_provisional
 group by date
 """
 _COVERED_BY_ALL = """
@@ -55,10 +55,11 @@ class Unmatched:
     used_without_bill: tuple[tuple[date, str | None], ...]
 
 
-def restated_rows(lake: Lake, endpoint: Endpoint, sync_id: str) -> dict[date, int]:
+def restated_rows(lake: Lake, organization: str, endpoint: Endpoint, sync_id: str) -> dict[date, int]:
     """How many rows of closed buckets a sync changed, by day."""
     scan = lake.restatements.scan(lake.restatements.open())
-    return dict(_ask(_RESTATED.format(scan=scan), {"sync_id": sync_id, "endpoint": endpoint.name}))
+    values = {"organization": organization, "sync_id": sync_id, "endpoint": endpoint.name}
+    return dict(_ask(_RESTATED.format(scan=scan), values))
 
 
 def negative_measures(lake: Lake, organization: str, endpoint: Endpoint, window: Window) -> dict[date, list[str]]:

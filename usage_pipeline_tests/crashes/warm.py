@@ -15,7 +15,7 @@ from typing import Any
 _PATIENCE_SECONDS = 120.0
 _IMPORTED = (
     "usage_pipeline.replay",
-    "usage_pipeline.sync",
+    "usage_pipeline.sync_many",
     "usage_pipeline.verify",
     "usage_pipeline.cli.process",
     "usage_pipeline.api.server",

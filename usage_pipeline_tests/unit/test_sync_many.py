@@ -78,6 +78,7 @@ def test_what_befalls_one_is_no_others_trouble(together: tuple[list[Settings], M
     assert report.refreshed is not None
 
 
+@pytest.mark.slow
 def test_twins_with_the_same_ids_and_names_never_mix(
     many: Many, together: tuple[list[Settings], ManyReport], tmp_path: Path
 ) -> None:
