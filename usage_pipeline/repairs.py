@@ -26,7 +26,7 @@ from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.marts.build import pin_mart
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.refetch import Missing
 from usage_pipeline.replay import apply_late, content_of, rebuild
 from usage_pipeline.settings import Settings
@@ -186,7 +186,7 @@ class Repairs:
             self._remake(table, salvaged_log(table, damaged), has_twin=True)
         elif group == "usage":
             self._repair_usage(name, damaged)
-        elif name in NAME_LISTS:
+        elif name in LISTS:
             self._remake(table, self._from_raw([f"dims.{name}"], table_name=name))
         elif part == "meta.restatements":
             self._repair_restatements(damaged)

@@ -14,10 +14,11 @@ from pathlib import Path
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.contents import differing_days, recorded_days, stored_rows
-from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, unsealed_raw
+from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, torn_entries, unsealed_raw
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
+from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -83,7 +84,7 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
     report = Report()
     seals = _seals(settings, report)
     report.files = len(seals)
-    report.findings += _altered(settings, seals, tell)
+    report.findings += [*_altered(settings, seals, tell), *torn_entries(lake.root, seals)]
     lost = sorted(name for name, held in seals.items() if held == (LOST,))
     report.notes += [f"{name} is lost; the lake has what it held, but cannot be rebuilt from raw" for name in lost]
     report.notes += [f"{name} is in no table: a writer was killed; harmless" for name in orphans(lake.root, seals)]
@@ -170,7 +171,10 @@ def _opened(lake: Lake, report: Report) -> Snapshot:
     usage = {name: pin(f"usage.{name}", table) for name, table in lake.usage_tables().items()}
     dims = {name: pin(f"dims.{name}", lake.table("dims", name, dim.schema)) for name, dim in DIMS.items()}
     log = pin("meta.sync_log", lake.sync_log)
-    return Snapshot(usage, dims, log, pin("meta.restatements", lake.restatements), stored_log(log.table, log.at))
+    rows = SYNC_LOG.empty_table()
+    with _read(report, "meta.sync_log"):
+        rows = stored_log(log.table, log.at)
+    return Snapshot(usage, dims, log, pin("meta.restatements", lake.restatements), rows)
 
 
 def _unsealed_raw(settings: Settings, seals: Seals, report: Report) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.contents import check_unsealed
+from usage_pipeline.lake.damage import torn_entries
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
@@ -26,6 +27,7 @@ from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs
 from usage_pipeline.marts.macros import published_macros
 from usage_pipeline.marts.views import view_relations
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
@@ -58,10 +60,11 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
         refuse_links(settings.data_dir)
+        seals = _seals(lake)
+        _refuse_torn(lake, seals)
         load_inputs(lake, settings.data_dir, settings.labels)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
-        seals = _seals(lake)
         check_unsealed(snapshot, seals)
         builds = build_marts(lake, Contents(snapshot), tell=tell)
         tell("publishing", 0, 0)
@@ -90,6 +93,17 @@ def _seals(lake: Lake) -> Seals:
     except LakeDamaged as damage:
         _log.warning("%s Going on: everything is compared with the coverage log and sealed anew.", damage)
         return {}
+
+
+def _refuse_torn(lake: Lake, seals: Seals) -> None:
+    """Of what the service told, an older state must not be published as today's; the rest is made anew each time."""
+    told = {"meta.sync_log", "meta.restatements", *(f"dims.{name}" for name in LISTS)}
+    torn = [one for one in torn_entries(lake.root, seals) if one.part in told or one.part.startswith("usage.")]
+    if torn:
+        raise LakeDamaged(
+            f"{torn[0].path} says nothing, as after a loss of power: run `usage-pipeline doctor`, which rebuilds "
+            f"{torn[0].part} from the raw archive. Nothing was published."
+        )
 
 
 class Workbench:

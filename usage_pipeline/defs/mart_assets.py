@@ -115,7 +115,7 @@ def warehouse_asset(partitions: Partitions) -> dg.AssetsDefinition:
     return warehouse
 
 
-def _billed(settings: Settings) -> dict[str, dg.MarkdownMetadataValue]:
+def _billed(settings: Settings) -> dict[str, dg.MetadataValue]:
     """What the newest days cost, drawn per currency; nothing where that mart is none of this pipeline's."""
     if "cost_daily" not in load_marts():
         return {}

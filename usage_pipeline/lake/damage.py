@@ -17,6 +17,7 @@ from usage_pipeline.lake.seals import (
     Seals,
     added_files,
     checkpoint_version,
+    log_actions,
     seal_name,
     seal_of,
     table_folders,
@@ -103,6 +104,19 @@ def unsealed_raw(data_dir: Path, seals: Seals) -> tuple[list[Path], list[Damage]
         except LakeDamaged:
             bad.append(Damage(part=RAW, path=name, problem="altered"))
     return good, bad
+
+
+def torn_entries(lake_root: Path, seals: Seals) -> list[Damage]:
+    """Entries of tables' logs that nobody has sealed yet and that say nothing: a loss of power tore them.
+
+    An engine takes such an entry for a commit that changed nothing, so the table seems to be older than it is.
+    """
+    return [
+        Damage(part=part_of(name), path=name, problem="torn")
+        for folder in table_folders(lake_root)
+        for entry in sorted((folder / LOG).glob("[0-9]*.json"))
+        if (name := str(entry.relative_to(lake_root.parent))) not in seals and not log_actions(entry)
+    ]
 
 
 def orphans(lake_root: Path, seals: Seals) -> list[str]:

@@ -31,6 +31,8 @@ def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
     """
     rows: dict[str, dict[str, Any]] = {}
     named: set[Path] = set()
+    # What power loss tore before it was sealed is known to nobody but who reads it.
+    damaged = {*damaged, *(file for file in _data_files(table, damaged) if _read(table.schema, file) is None)}
     for entry in sorted((table.path / LOG).glob("*.json")):
         if entry in damaged:
             continue
@@ -97,9 +99,14 @@ def _data_files(table: LakeTable, damaged: Collection[Path]) -> list[Path]:
 
 def _rows(schema: pa.Schema, file: Path) -> pa.Table:
     """The rows of one data file; none where it cannot be read."""
+    rows = _read(schema, file)
+    return schema.empty_table() if rows is None else rows
+
+
+def _read(schema: pa.Schema, file: Path) -> pa.Table | None:
     try:
         with session() as con:
             rows: pa.Table = con.sql(scan_sql(schema, [str(file)])).to_arrow_table()
     except duckdb.Error:
-        return schema.empty_table()
+        return None
     return rows.cast(schema)

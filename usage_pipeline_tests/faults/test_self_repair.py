@@ -21,11 +21,13 @@ from usage_pipeline import repairs as repairs_module
 from usage_pipeline.cli.main import app
 from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake import store
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.seals import change_seals
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.registry import load_marts
-from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import UNFINISHED, verify
 from usage_pipeline.warehouse import refresh
@@ -48,7 +50,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small warehouse with names, restatements, a read without news, and checkpoints; never changed."""
     with open_world() as world, only_marts(*MARTS):
         settings = world.settings(tmp_path_factory.mktemp("origin") / "data")
-        lists = [NAME_LISTS["projects"], NAME_LISTS["users"]]
+        lists = [LISTS[name] for name in ("projects", "users", "organization_spend_limits")]
         world.sync(settings, last_days(4), ENDPOINT_NAMES, lists=lists)
         world.clock.advance(timedelta(hours=26))
         for table in ("usage/costs", "meta/sync_log"):
@@ -103,6 +105,8 @@ KINDS = {
     "usage checkpoint": "lake/usage/costs/_delta_log/*.checkpoint.parquet",
     "checkpoint pointer": "lake/usage/costs/_delta_log/_last_checkpoint",
     "names": "lake/dims/users/*.parquet",
+    "names' log": "lake/dims/users/_delta_log/*.json",
+    "spend limits": "lake/dims/organization_spend_limits/*.parquet",
     "prices": "lake/dims/prices/*.parquet",
     "coverage log": "lake/meta/sync_log/*.parquet",
     "coverage log's log": "lake/meta/sync_log/_delta_log/*.json",
@@ -133,6 +137,47 @@ def _assert_cured(settings: Settings, before: dict[str, list[tuple[object, ...]]
     again = doctor(settings, is_quick=True)
     assert (again.found.findings, again.found.notes) == ([], [])
     return done
+
+
+def _tear(settings: Settings, kind: str, *, is_empty: bool) -> Path:
+    """Leave the newest file of a kind as a loss of power does: committed by its name, not yet sealed, never written."""
+    path = _newest(settings, KINDS[kind])
+    name = str(path.relative_to(settings.data_dir))
+    path.write_bytes(b"" if is_empty else bytes(path.stat().st_size))
+    change_seals(settings.lake_dir, lambda seals: {one: held for one, held in seals.items() if one != name})
+    return path
+
+
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "zeros"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "usage data", "usage log", "names", "names' log", "spend limits", "coverage log", "coverage log's log",
+        "restatements", "mart log", "mart", "mart's log",
+    ],
+)  # fmt: skip
+@pytest.mark.slow
+def test_what_a_loss_of_power_tore_is_found_and_mended(regular: Settings, kind: str, is_empty: bool) -> None:
+    """A file that was committed and never reached the disk is found though nothing was sealed, and mended offline."""
+    before = everything(regular, SCHEMAS)
+    _tear(regular, kind, is_empty=is_empty)
+    done = doctor(regular)
+    assert done.found.findings
+    assert done.is_cured, (done.lost, done.after.findings)
+    assert everything(regular, SCHEMAS) == before
+    assert verify(regular).findings == []
+
+
+@pytest.mark.parametrize("kind", ["names' log", "coverage log's log"])
+def test_a_torn_log_entry_is_not_published_as_an_older_state(regular: Settings, kind: str) -> None:
+    """An entry that says nothing would make the table seem older: publishing says what to run, and then it is whole."""
+    before = everything(regular, SCHEMAS)
+    path = _tear(regular, kind, is_empty=True)
+    with pytest.raises(LakeDamaged, match=rf"{path.name} says nothing, .*usage-pipeline doctor"):
+        refresh(regular)
+    assert everything(regular, SCHEMAS) == before
+    assert doctor(regular, is_quick=True).is_cured
+    assert everything(regular, SCHEMAS) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)

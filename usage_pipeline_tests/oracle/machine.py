@@ -18,11 +18,11 @@ from usage_pipeline.lake import engine
 from usage_pipeline.replay import replay
 from usage_pipeline.sync import SyncReport, choose_endpoints, sync
 from usage_pipeline.warehouse import refresh
-from usage_pipeline.windows import Window
+from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.oracle import observed, points
 from usage_pipeline_tests.oracle.comparing import agrees, difference
 from usage_pipeline_tests.oracle.damage import losses
-from usage_pipeline_tests.oracle.memory import Read, World
+from usage_pipeline_tests.oracle.memory import Read, View, World
 from usage_pipeline_tests.oracle.service import Fault, Service
 from usage_pipeline_tests.oracle.truth import ENDPOINTS, FIRST_DAY
 from usage_pipeline_tests.played import played_settings
@@ -46,6 +46,8 @@ class Machine:
         self.service = Service(_START)
         self.worlds = [World()]
         self.start = FIRST_DAY
+        # What the published file said, and when: it must be able to say so later.
+        self.told: list[tuple[datetime, View]] = []
 
     @property
     def today(self) -> date:
@@ -104,7 +106,9 @@ class Machine:
                 self._accept(world, mine, is_published=False)
             done.extend(other)
             self.worlds += other
+            told = list(self.told)
             meanwhile()
+            self.told = told  # this run took its time before the other one, and commits after it
 
         with points.at(at, interrupt):
             report = self._run([name], window)
@@ -127,6 +131,7 @@ class Machine:
         """Rebuild everything from raw; killed, the next replay ends it."""
         if not any(path.name.endswith(".zst") for path in self.settings.raw_dir.rglob("*")):
             return
+        self.told.clear()  # what was never committed before may count now
         try:
             with points.killing(kill_at, skip) if kill_at else nullcontext():
                 replay(self.settings)
@@ -183,6 +188,7 @@ class Machine:
             return "nothing to damage"
         said, spoil, heal = rng.choice(choices)
         spoil()
+        self.told.clear()
         if said.startswith("meta/sync_log"):
             for world in self.worlds:
                 world.forget_checks()
@@ -200,6 +206,17 @@ class Machine:
         if not fitting:
             raise Wrong("the published file is not what was served\n" + difference(self.worlds[0], seen))
         self.worlds = fitting
+        if seen is not None:
+            self._look_back(seen)
+
+    def _look_back(self, seen: View) -> None:
+        """One of the moments before is still told as it was; this one is remembered, where all that is stored shows."""
+        if self.told:
+            at, held = self.told[len(self.told) * 2 // 3]
+            found = observed.as_of(self.settings.warehouse_path, at)
+            self._must(found == held, f"as of {at} it is not what was said: {found} instead of {held}")
+        if all(world.restated is not None and world.shown == world.view() for world in self.worlds):
+            self.told.append((utc_now(), {name: rows for name, rows in seen.items() if name.startswith("usage.")}))
 
     def _must(self, holds: bool, otherwise: str) -> None:
         if not holds:

@@ -113,7 +113,7 @@ MUTANTS = (
     Mutant("marts: allocation loses the digits rounding left", "marts/cost_allocated.sql",
            "<= digits - sum(whole_digits) over (partition by bill)", "<= -1"),
     Mutant("the file is published before the marts are built", "warehouse.py",
-           "        builds = build_marts(lake, Contents(snapshot))\n",
+           "        builds = build_marts(lake, Contents(snapshot), tell=tell)\n",
            "        builds = [] if settings.warehouse_path.exists() else build_marts(lake, Contents(snapshot))\n"),
     Mutant("a lake that lost rows is published", "warehouse.py", "        check_rows(snapshot)\n", ""),
     Mutant("the published file is removed before the new one is there", "lake/catalog.py",

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -71,11 +72,17 @@ def _looking() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:")
 
 
-def _usage(con: duckdb.DuckDBPyConnection, name: str) -> Counter[Row]:
+def as_of(path: Path, moment: datetime) -> View:
+    """What the published file says it said at a moment, of usage."""
+    with _opened(path) as con:
+        at = f"_as_of(timestamp '{moment.astimezone(UTC).replace(tzinfo=None)}')"
+        return {f"usage.{name}": _usage(con, name, at) for name in KEYS}
+
+
+def _usage(con: duckdb.DuckDBPyConnection, name: str, as_of: str = "") -> Counter[Row]:
     columns = ", ".join(("date", *KEYS[name], *VALUES[name]))
-    return Counter(
-        (*row[:-1], _extras(row[-1])) for row in con.execute(f"select {columns} from usage.{name}").fetchall()
-    )
+    found = con.execute(f"select {columns} from usage.{name}{as_of}").fetchall()
+    return Counter((*row[:-1], _extras(row[-1])) for row in found)
 
 
 def _extras(text: str | None) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def test_a_day_torn_before_it_was_sealed_is_not_sealed(
     """Other rows in a file that has no seal yet, as after a loss of power, stop the refresh."""
     _restate(service)
     with monkeypatch.context() as patched:
-        patched.setattr("usage_pipeline.sync.refresh", lambda _: None)
+        patched.setattr("usage_pipeline.sync.refresh", lambda *_: None)
         service.sync(synced, WINDOW, "vector_stores")
     table = Lake(synced.lake_dir).usage_tables()["vector_stores"]
     (newest,) = table.files(table.open())
