@@ -153,8 +153,6 @@ def _tables(file: Path, text: str, shared: Settings) -> dict[str, OrganizationTa
 def _check_new_label(file: Path, text: str, label: str, before: Mapping[str, object]) -> None:
     try:
         check_label(label)
-        if label.lower().startswith("sk-"):
-            raise ValueError("that looks like a key, which must not be in this file: take it out and revoke it")
     except ValueError as wrong:
         raise FixConfig(f"{file}: a label of [organizations.<label>] is wrong: {wrong}.") from None
     if label.lower() == DEMO_ORGANIZATION:

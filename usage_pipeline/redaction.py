@@ -6,6 +6,7 @@ characters that would steer whatever shows them.
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -13,6 +14,9 @@ from urllib.parse import quote
 from usage_pipeline.errors import UsagePipelineError
 
 _log = logging.getLogger(__name__)
+# However written, for names are compared in upper case and hosts in lower; what ends a quotation is no part of it.
+_KEY_LIKE = re.compile(r"(?<![a-z0-9])sk-\S{5,}[^\s'\"`.,:;)\]]", re.IGNORECASE)
+_ISSUED = re.compile(r"(?<![a-z0-9])sk-(?:(?:admin|proj|svcacct)-|[a-z0-9]{20})", re.IGNORECASE)
 
 
 def forms_of(secret: str) -> list[str]:
@@ -26,6 +30,21 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for form in (form for secret in secrets for form in forms_of(secret)):
         text = text.replace(form, "(key)")
     return text
+
+
+def without_keys(text: str) -> str:
+    """The text with everything taken out that looks like a key, whosever it is."""
+    return _KEY_LIKE.sub("(key)", text)
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether something in the text looks like a key of any kind, such as sk-...."""
+    return _KEY_LIKE.search(text) is not None
+
+
+def looks_issued(text: str) -> bool:
+    """Whether something in it has a form the service gives keys; a folder called sk-learn-data has not."""
+    return _ISSUED.search(text) is not None
 
 
 def escaped(text: str) -> str:

@@ -5,13 +5,17 @@ Put checks of one value here, each as a function that raises ValueError; which s
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from usage_pipeline.redaction import looks_issued, looks_like_key
 
 ALLOW_HOST = "USAGE_PIPELINE_ALLOW_HOST"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVICE = "api.openai.com"
 _LISTED = 30
+_MISPLACED = "that looks like a key, which must not be here: take it out and revoke it"
 
 
 def clean_key(value: str) -> str | None:
@@ -34,8 +38,10 @@ def check_base_url(value: str, allow_host: str | None) -> str:
     Plain http is for loopback only: the key must not cross a network in the clear.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or holds what looks like a key; that is not quoted.
     """
+    if looks_like_key(value):
+        raise ValueError(_MISPLACED)
     url = value.strip().rstrip("/")
     parts = urlsplit(url)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
@@ -57,12 +63,40 @@ def check_base_url(value: str, allow_host: str | None) -> str:
     return url
 
 
+def check_host(value: str) -> str:
+    """A host to opt in to is shown, so it is none that looks like a key.
+
+    Raises:
+        ValueError: it does.
+    """
+    if looks_like_key(value):
+        raise ValueError(_MISPLACED)
+    return value
+
+
+def check_path(path: Path) -> Path:
+    """Expand ~, and refuse what the engines underneath read as patterns, escapes or partitions; and a key.
+
+    Raises:
+        ValueError: it holds one of these.
+    """
+    if looks_issued(str(path)):
+        raise ValueError(_MISPLACED)
+    path = path.expanduser()
+    odd = sorted(set(str(path.absolute())) & set("%?*[]#=")) or [c for c in str(path) if not c.isprintable()]
+    if odd:
+        raise ValueError(f"the path {str(path.absolute())!r} holds {odd[0]!r}: choose one without % ? * [ ] # =")
+    return path
+
+
 def check_label(value: str) -> str:
     """The label becomes a folder name and a partition value: keep it to letters that are safe in both.
 
     Raises:
-        ValueError: it holds others.
+        ValueError: it holds others, or looks like a key.
     """
+    if value.lower().startswith("sk-") or looks_like_key(value):
+        raise ValueError(_MISPLACED)
     if not _LABEL.fullmatch(value):
         raise ValueError("use 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit")
     return value

@@ -21,7 +21,16 @@ from pydantic_settings.sources import DotEnvSettingsSource
 
 from usage_pipeline.endpoints import BucketWidth
 from usage_pipeline.errors import FixConfig
-from usage_pipeline.setting_checks import ALLOW_HOST, check_base_url, check_label, check_webhook, clean_key
+from usage_pipeline.redaction import without_keys
+from usage_pipeline.setting_checks import (
+    ALLOW_HOST,
+    check_base_url,
+    check_host,
+    check_label,
+    check_path,
+    check_webhook,
+    clean_key,
+)
 from usage_pipeline.windows import utc_now
 
 _log = logging.getLogger(__name__)
@@ -88,7 +97,9 @@ class Settings(BaseSettings):
             named = {name.upper() for name in (*os.environ, *dotenv)}
             unknown = sorted(n for n in named if n.startswith(_PREFIX) and n not in known)
             if unknown:
-                raise FixConfig(f"unknown setting {unknown[0]}: the settings are {', '.join(sorted(known))}.")
+                raise FixConfig(
+                    f"unknown setting {without_keys(unknown[0])}: the settings are {', '.join(sorted(known))}."
+                )
             return cls(_env_file=env_file, **given)
         except ValidationError as wrong:
             first = wrong.errors(include_input=False, include_url=False)[0]
@@ -105,12 +116,12 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _check_data_dir(cls, value: Path) -> Path:
-        """Expand ~, and refuse what the engines underneath read as patterns, escapes or partitions."""
-        path = value.expanduser()
-        odd = sorted(set(str(path.absolute())) & set("%?*[]#=")) or [c for c in str(path) if not c.isprintable()]
-        if odd:
-            raise ValueError(f"the path {str(path.absolute())!r} holds {odd[0]!r}: choose one without % ? * [ ] # =")
-        return path
+        return check_path(value)
+
+    @field_validator("allow_host")
+    @classmethod
+    def _check_host(cls, value: str | None) -> str | None:
+        return None if value is None else check_host(value)
 
     @field_validator("base_url")
     @classmethod

@@ -17,10 +17,9 @@ from usage_pipeline.errors import (
     SourceChanged,
     UsagePipelineError,
 )
-from usage_pipeline.redaction import redacted
+from usage_pipeline.redaction import redacted, without_keys
 
 _QUOTED_CHARS = 200
-_KEY_LIKE = re.compile(r"\bsk-\S{6,}")
 _FLOOR = re.compile(r"group_by=(\w+) is not available.*?on or after (\d{9,11})\b")
 _SCOPES = re.compile(r"[Mm]issing scopes?: ([\w.:-]+(?:, *[\w.:-]+)*)")
 
@@ -51,7 +50,7 @@ class _Details:
 
 def quoted(text: str, key: str | None = None) -> str:
     """The service's words made safe for a message: no key, one line, printable, at most 200 characters."""
-    plain = _KEY_LIKE.sub("(key)", redacted(text, [key] if key else []))
+    plain = without_keys(redacted(text, [key] if key else []))
     printable = "".join(c if c.isprintable() else " " for c in plain[: _QUOTED_CHARS * 10])
     return " ".join(printable.split())[:_QUOTED_CHARS]
 

@@ -13,6 +13,7 @@ import typer
 from usage_pipeline.cli.main import app
 from usage_pipeline.cli.streams import complain, set_up_streams, tell_bug
 from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.redaction import without_keys
 
 _INTERRUPTED = 130
 _GRACE_SECONDS = 8
@@ -55,7 +56,7 @@ def _refuse(wrong: typer.TyperException) -> None:
     """One line with the command that says what is taken; the help itself where nothing at all was given."""
     message = wrong.format_message()
     if "\n" in message:
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{without_keys(message)}\n")
     else:
         context = getattr(wrong, "ctx", None)
         complain(f"{message.rstrip('.')}: see `{context.command_path if context else 'usage-pipeline'} --help`.")

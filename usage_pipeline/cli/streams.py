@@ -8,7 +8,7 @@ import logging
 import sys
 
 from usage_pipeline.errors import UsagePipelineError
-from usage_pipeline.redaction import escaped
+from usage_pipeline.redaction import escaped, without_keys
 
 
 def set_up_streams() -> None:
@@ -30,10 +30,10 @@ class Harmless(logging.Formatter):
 
 
 def complain(message: str) -> None:
-    """One line, whatever the message holds."""
+    """One line, whatever the message holds; a key typed where none belongs is not repeated."""
     from usage_pipeline.cli.console import say
 
-    say(f"usage-pipeline: {' '.join(message.split())}")
+    say(without_keys(f"usage-pipeline: {' '.join(message.split())}"))
 
 
 def tell_bug(bug: Exception) -> None:
@@ -45,4 +45,4 @@ def tell_bug(bug: Exception) -> None:
         secrets = Organizations.from_env().folder.secrets
     except UsagePipelineError:
         secrets = []
-    sys.stderr.write("\n".join(map(escaped, told(bug, secrets).split("\n"))))
+    sys.stderr.write("\n".join(map(escaped, without_keys(told(bug, secrets)).split("\n"))))

@@ -68,11 +68,42 @@ ENV_FILES = {
     "nul": (f"OPENAI_ADMIN_KEY={KEY}\x00\n", None),
     "unclosed_quote": (f'OPENAI_ADMIN_KEY="{KEY}\n', None),
     "no_name": (f"{KEY}\n", None),
-    "mistyped_name": (f"USAGE_PIPELINE_KEY={KEY}\n", None),
-    "wrong_setting": (f"USAGE_PIPELINE_BUCKET_WIDTH={KEY}\n", None),
-    "as_address": (f"OPENAI_BASE_URL=https://{KEY}@api.example/v1\n", None),
-    "as_label": (f"USAGE_PIPELINE_ORGANIZATION={KEY}\n", None),
     "not_utf8": (f"OPENAI_ADMIN_KEY={KEY}\udcff\n", None),
+}
+
+ANOTHER = "sk-admin-another-0123456789"  # is set where a misplaced one must be refused for its own sake
+MISPLACED = {
+    "mistyped_name": ("USAGE_PIPELINE_KEY", KEY),
+    "as_name": (f"USAGE_PIPELINE_{KEY}", "1"),
+    "wrong_setting": ("USAGE_PIPELINE_BUCKET_WIDTH", KEY),
+    "as_day": ("USAGE_PIPELINE_START_DATE", KEY),
+    "as_number": ("USAGE_PIPELINE_LOOKBACK_DAYS", KEY),
+    "as_user_of_address": ("OPENAI_BASE_URL", f"https://{KEY}@api.example/v1"),
+    "as_host": ("OPENAI_BASE_URL", f"https://{KEY}/v1"),
+    "as_host_of_the_service": ("OPENAI_BASE_URL", f"https://{KEY}.api.openai.com/v1"),
+    "as_broken_host": ("OPENAI_BASE_URL", f"https://[{KEY}/v1"),
+    "as_port": ("OPENAI_BASE_URL", f"https://api.openai.com:{KEY}/v1"),
+    "as_path_of_address": ("OPENAI_BASE_URL", f"http://127.0.0.1:9/{KEY}/v1"),
+    "as_host_that_may": ("USAGE_PIPELINE_ALLOW_HOST", KEY),
+    "as_label": ("USAGE_PIPELINE_ORGANIZATION", KEY),
+    "as_upper_case_label": ("USAGE_PIPELINE_ORGANIZATION", KEY.upper()),
+    "as_label_of_another_kind": ("USAGE_PIPELINE_ORGANIZATION", f"sk-{MARK}"),
+    "as_folder": ("USAGE_PIPELINE_DATA_DIR", f"lakes/{KEY}"),
+    "as_odd_folder": ("USAGE_PIPELINE_DATA_DIR", f"{KEY}%"),
+}
+TYPED: dict[str, list[str]] = {
+    "command": [KEY],
+    "argument": ["sync", KEY],
+    "option": ["sync", f"--{KEY}"],
+    "since": ["sync", "--since", KEY],
+    "until": ["sync", "--since", "2026-11-01", "--until", KEY],
+    "endpoint": ["sync", "--endpoint", KEY],
+    "organization": ["status", "--organization", KEY],
+    "upper_case": ["plan", "--endpoint", KEY.upper()],
+    "with_more": ["plan", "--endpoint", f"Bearer:{KEY}"],
+    "month": ["export", "focus", "--month", KEY],
+    "time": ["simulate", "--now", KEY],
+    "number": ["demo", "--days", KEY],
 }
 
 
@@ -126,7 +157,7 @@ def test_f03_keys_that_cannot_be_sent_are_refused_unseen(form: str, monkeypatch:
 
 @pytest.mark.parametrize("form", ENV_FILES)
 def test_f03_an_env_file_shows_no_key(form: str, tmp_path: Path) -> None:
-    """A key in .env, well or badly written or in the wrong place, is read or refused, never shown."""
+    """A key in .env, well or badly written, is read or refused, never shown."""
     text, clean = ENV_FILES[form]
     (tmp_path / ".env").write_bytes(text.encode("utf-8", "surrogateescape"))
     (tmp_path / ".env").chmod(0o600)
@@ -136,6 +167,65 @@ def test_f03_an_env_file_shows_no_key(form: str, tmp_path: Path) -> None:
     with pytest.raises(UsagePipelineError) as refused:
         Settings.from_env().require_key()
     assert MARK not in str(refused.value) + "".join(traceback.format_exception(refused.value))
+
+
+def _said(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of a command, and all it said."""
+    monkeypatch.setattr(sys, "argv", ["usage-pipeline", *arguments])
+    monkeypatch.setattr(os, "umask", lambda mask: mask)
+    with pytest.raises(SystemExit) as ended:
+        process.run()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out + err
+
+
+@pytest.mark.parametrize("form", MISPLACED)
+def test_f03_a_key_in_another_setting_is_refused_and_not_shown(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the key where it belongs, one that is in another setting is refused by every command, in .env and outside;
+    no output quotes it in any case, and no file or folder is made of it.
+    """
+    name, value = MISPLACED[form]
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", ANOTHER)
+    for place in ("environment", "file"):
+        if place == "environment":
+            monkeypatch.setenv(name, value)
+        elif name == "USAGE_PIPELINE_ALLOW_HOST":
+            return  # counts in the environment alone
+        else:
+            monkeypatch.delenv(name)
+            (tmp_path / ".env").write_text(f"{name}={value}\n")
+            (tmp_path / ".env").chmod(0o600)
+        for arguments in (["status"], ["status", "--json"], ["plan"], ["sync", "--json"], ["bug-report"]):
+            code, said = _said(arguments, monkeypatch, capsys)
+            assert code == (0 if arguments == ["bug-report"] else 2), (place, arguments, said)
+            assert "setting" in said
+            assert MARK.lower() not in said.lower(), (place, arguments)
+        with pytest.raises(FixConfig) as refused:
+            Settings.from_env()
+        assert MARK.lower() not in "".join(traceback.format_exception(refused.value)).lower()
+        assert {path.name for path in tmp_path.rglob("*")} <= {".env"}
+
+
+@pytest.mark.parametrize("form", TYPED)
+def test_f03_a_key_typed_where_none_belongs_is_not_repeated(
+    form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What refuses an argument quotes it, but not one that looks like a key."""
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", ANOTHER)
+    code, said = _said(TYPED[form], monkeypatch, capsys)
+    assert code == 2, said
+    assert said.startswith("usage-pipeline: ")
+    assert MARK.lower() not in said.lower()
+
+
+def test_f03_what_only_begins_like_a_key_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder such as sk-learn-data is taken, and words with a dash are no keys."""
+    monkeypatch.setenv("USAGE_PIPELINE_DATA_DIR", str(tmp_path / "sk-learn-data"))
+    monkeypatch.setenv("USAGE_PIPELINE_ORGANIZATION", "desk-research")
+    settings = Settings.from_env()
+    assert (settings.data_dir.name, settings.organization) == ("sk-learn-data", "desk-research")
 
 
 def _quoting(wire: Wire) -> bytes:

@@ -12,7 +12,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # The storeys of DESIGN's floors, lowest first: a module may import from its own part or from parts further down.
 STOREYS = (
     ("errors", "endpoints", "memory", "progress"),
-    ("windows", "name_lists", "redaction", "setting_checks", "spool"),  # floor 0
+    ("windows", "name_lists", "redaction", "spool"), ("setting_checks",),  # floor 0
     ("records", "settings"), ("organizations",),
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
