@@ -13,12 +13,14 @@ from usage_pipeline.guard import resident
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import DIMS_LOCK, REBUILD_LOCK, REPLAY_LOCK, WAREHOUSE_LOCK, exclusive
+from usage_pipeline.lake.seals import read_seals
+from usage_pipeline.lake.vouched import lost_names
 from usage_pipeline.progress import Tell, tell_nobody
-from usage_pipeline.refetch import Missing, refetch
+from usage_pipeline.refetch import Missing, missing_of_lost, refetch
 from usage_pipeline.repairs import Repairs
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory
-from usage_pipeline.verify import Report, verify
+from usage_pipeline.verify import SEALS, Report, verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import utc_now
 
@@ -53,7 +55,8 @@ def doctor(
     """Verify, repair what differs, publish, and verify again; `is_quick` as `verify` has it.
 
     Without a `client_factory` the service is asked for nothing, and what no file has any more is lost. With one it is
-    asked for what `members` lost, by default for what the organization of the settings did.
+    asked for what `members` lost, by default for what the organization of the settings did; also for what an earlier
+    doctor could not read again. Of that what does not come stays a note: it was told as lost then.
 
     Raises:
         FixConfig: a file people write is wrong, so that nothing could be published; what was repaired stays so.
@@ -62,6 +65,7 @@ def doctor(
     """
     found = verify(settings, is_quick=is_quick, tell=tell)
     done = Treatment(found=found, after=found)
+    lost_before = [] if found.differs(SEALS) else lost_names(read_seals(settings.lake_dir) or {})
     if found.findings:
         with files_explained("repairing"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
             for _ in range(_ROUNDS):  # what stands on something damaged is judged once that is right
@@ -69,14 +73,25 @@ def doctor(
                 done.after = verify(settings, is_quick=is_quick, tell=tell)
                 if not done.after.findings:
                     break
-        if client_factory is None:
-            done.lost += [one.told for one in done.missing]
-        elif done.missing:
-            came, lost = refetch(members or [settings], done.missing, client_factory, clock)
-            done.repaired += came
-            done.lost += lost
+    if client_factory is None:
+        done.lost += [one.told for one in done.missing]
+    else:
+        asked = members or [settings]
+        again = [] if done.after.differs("meta") else missing_of_lost(settings, asked, lost_before)
+        if done.missing or again:
+            came, lost = refetch(asked, [*done.missing, *again], client_factory, clock)
             done.after = verify(settings, is_quick=is_quick, tell=tell)
+            _record(done, came, lost, {one.told for one in again})
     return done
+
+
+def _record(done: Treatment, came: list[str], lost: list[str], known: set[str]) -> None:
+    """What came is repaired and what did not is lost; of what was `known` to be, the note says why it still is."""
+    noted = [one for one in lost if one.startswith(tuple(known))]
+    done.repaired += came
+    done.lost += [one for one in lost if one not in noted]
+    plain = [note for note in done.after.notes if not any(one.startswith(note) for one in noted)]
+    done.after.notes = [*plain, *dict.fromkeys(noted)]
 
 
 def _treat(settings: Settings, done: Treatment, tell: Tell) -> None:

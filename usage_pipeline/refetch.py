@@ -4,13 +4,16 @@ Put here what a repair may ask the service for; what a file can still give is do
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.guard import keep_demo_apart
+from usage_pipeline.lake.ledger import CoverageLog
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.vouched import lost_note, lost_reads
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import ClientFactory, sync
 from usage_pipeline.windows import Window, day_runs, utc_now
@@ -24,6 +27,20 @@ class Missing:
     endpoint: str
     window: Window
     told: str
+
+
+def missing_of_lost(settings: Settings, members: Sequence[Settings], names: Collection[str]) -> list[Missing]:
+    """What to read again of raw files that are known to be lost: the days of the `members` no other raw file gives."""
+    if not names:
+        return []
+    reads = lost_reads(settings.data_dir, CoverageLog(Lake(settings.lake_dir)).rows(), names)
+    labels = {one.organization for one in members}
+    return [
+        Missing(organization=lost.read.organization, endpoint=lost.read.endpoint, window=run, told=lost_note(name))
+        for name, lost in reads.items()
+        if lost.read.organization in labels
+        for run in day_runs(lost.days)
+    ]
 
 
 def refetch(

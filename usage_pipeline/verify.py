@@ -19,9 +19,10 @@ from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
 from usage_pipeline.lake.schemas import SYNC_LOG
-from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seal, Seals, read_seals, table_folders
+from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.vouched import LostRead, lost_names, lost_note, lost_reads
 from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.recompute import differing_marts
 from usage_pipeline.marts.registry import load_marts
@@ -85,8 +86,7 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
     seals = _seals(settings, report)
     report.files = len(seals)
     report.findings += [*_altered(settings, seals, tell), *torn_entries(lake.root, seals)]
-    lost = sorted(name for name, held in seals.items() if held == (LOST,))
-    report.notes += [f"{name} is lost; the lake has what it held, but cannot be rebuilt from raw" for name in lost]
+    _note_lost(settings, lake, seals, report)
     report.notes += [f"{name} is in no table: a writer was killed; harmless" for name in orphans(lake.root, seals)]
     if is_quick:
         return report
@@ -109,6 +109,15 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
     if not settings.warehouse_path.exists() and snapshot.sync_log.at is not None and not report.differs(PUBLISHED):
         report.findings.append(Damage(part=PUBLISHED, path=settings.warehouse_path.name, problem="missing"))
     return report
+
+
+def _note_lost(settings: Settings, lake: Lake, seals: Seals, report: Report) -> None:
+    """Say which raw files are lost, as long as no other has the days they had."""
+    names, reads = lost_names(seals), dict[str, LostRead]()
+    if names and not report.differs("meta"):
+        with _read(report, "meta.sync_log"):
+            reads = lost_reads(settings.data_dir, CoverageLog(lake).rows(), names)
+    report.notes += [lost_note(name) for name in names if name not in reads or reads[name].days]
 
 
 def _altered(settings: Settings, seals: Seals, tell: Tell) -> list[Damage]:

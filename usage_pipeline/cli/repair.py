@@ -61,8 +61,8 @@ def run_doctor(*, labels: list[str] | None, is_offline: bool, as_json: bool, is_
 
 
 def _print_treatment(done: Treatment) -> None:
-    if not done.found.findings:
-        _print(done.found)
+    if not (done.found.findings or done.repaired):
+        _print(done.after)
     else:
         lines = [("repaired", one) for one in done.repaired] + [("lost", one) for one in done.lost]
         print_table(None, ["", "what"], [*lines, *(("still differs", _line(one)) for one in done.after.findings)])
