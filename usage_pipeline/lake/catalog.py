@@ -25,12 +25,16 @@ _DEFINITION = f"{PINNED}.definition"  # the macro that says what the file was ma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Macro:
-    """A question kept in the published file: `from name(parameters)` answers it. It reads published relations."""
+    """A question kept in the published file: `from name(parameters)` answers it. It reads published relations.
+
+    One that answers with a single value is asked where a value stands: `select name(parameters)`.
+    """
 
     name: str
     parameters: tuple[str, ...]
     comment: str
     query: str
+    is_value: bool = False
 
 
 def create_views(con: duckdb.DuckDBPyConnection, relations: Iterable[Relation]) -> None:
@@ -116,10 +120,8 @@ def _pin(con: duckdb.DuckDBPyConnection, pinned: Mapping[str, str]) -> None:
 def _macro_sql(macro: Macro) -> str:
     parameters = ", ".join(map(identifier, macro.parameters))
     name = identifier(macro.name)
-    return (
-        f"create macro {name}({parameters}) as table {macro.query}; "
-        f"comment on macro table {name} is {literal(macro.comment)}"
-    )
+    body, kind = (f"({macro.query})", "macro") if macro.is_value else (f"table {macro.query}", "macro table")
+    return f"create macro {name}({parameters}) as {body}; comment on {kind} {name} is {literal(macro.comment)}"
 
 
 def _remove(temporary: Path) -> None:

@@ -39,6 +39,16 @@ from (
 qualify row_number() over (partition by organization, currency order by amount desc, user_id) <= how_many
 order by organization, currency, amount desc, user_id""",
     ),
+    Macro(
+        name="is_settled",
+        parameters=("of_organization", "of_endpoint", "of_day"),
+        comment="Whether an endpoint's rows of a day are settled; provisional ones may still change.",
+        query="""
+select coalesce(bool_and(c.is_settled), false)
+from meta.coverage c
+where c.organization = of_organization and c.endpoint = of_endpoint and c.date = of_day""",
+        is_value=True,
+    ),
 )
 
 

@@ -123,12 +123,20 @@ def test_old_evidence_is_forgotten(data_dir: Path) -> None:
     assert life.learned() is None
 
 
+_MARK = f"is_settled(organization, '{NAME}', date)"
+
+
 def test_days_are_settled_or_provisional(data_dir: Path) -> None:
     """A day is settled once it was read at the lookback's age; meta.coverage says so, and when it was last read."""
     life = Life(data_dir, USAGE_PIPELINE_LOOKBACK_DAYS="2")
+    for place in range(6):
+        life.restate(FIRST + timedelta(days=place))
     life.morning(days=5)
     found = rows(life.settings, "select date, is_settled, checked_at from meta.coverage order by date")
     assert [(day.day, is_settled) for day, is_settled, _ in found] == [
         (1, True), (2, True), (3, True), (4, False), (5, False), (6, False),
     ]  # fmt: skip
     assert {at.day for day, _, at in found if day.day >= 4} == {6}
+    of_rows = rows(life.settings, f"select distinct date, {_MARK} from usage.{NAME} order by date")
+    assert of_rows == [(day, is_settled) for day, is_settled, _ in found]
+    assert rows(life.settings, "select is_settled('default', 'costs', date '2026-11-01')") == [(False,)]
