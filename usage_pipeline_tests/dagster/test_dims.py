@@ -23,6 +23,7 @@ def facts(stage: Stage, asset: str) -> dict[str, Any]:
     return values(record.asset_materialization.metadata)
 
 
+@pytest.mark.slow
 def test_a_run_reads_the_lists_and_marts_have_their_names(stage: Stage) -> None:
     """One run over days brings names before the marts that read them, and says how many there are."""
     result = stage.run(recent(3), MONEY)
@@ -42,6 +43,7 @@ def test_a_run_of_one_list_reads_and_publishes_it_alone(stage: Stage) -> None:
     assert rows(stage.settings, "select count(*) from dims.projects") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_failing_list_fails_what_reads_it_and_nothing_else(stage: Stage) -> None:
     """Projects that cannot be listed make the run red; usage and the marts that need no names are there."""
     app = create_app(stage.world.organization)
@@ -66,6 +68,7 @@ def test_a_failing_list_fails_what_reads_it_and_nothing_else(stage: Stage) -> No
     assert rows(stage.settings, "select count(*) > 0 from marts.cost_by_key") == [(True,)], "published at the end"
 
 
+@pytest.mark.slow
 def test_a_key_without_the_right_leaves_the_run_green(data_dir: Any) -> None:
     """A key that reads usage only: the lists' steps say so in a warning, and every mart is built."""
     with staged(data_dir, OPENAI_ADMIN_KEY="sk-admin-nonames") as stage:

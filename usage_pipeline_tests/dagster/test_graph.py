@@ -142,6 +142,7 @@ def test_importing_the_definitions_does_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
+@pytest.mark.slow
 def test_a_process_that_loads_the_definitions_writes_for_the_owner_alone() -> None:
     """Whoever starts Dagster, and with whatever mask: what runs write there is readable by nobody else."""
     code = "import os; os.umask(0o022); from usage_pipeline.definitions import defs; defs(); print(os.umask(0))"

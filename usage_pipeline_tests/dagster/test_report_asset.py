@@ -13,6 +13,7 @@ from usage_pipeline_tests.world import rows
 pytestmark = pytest.mark.marts(*sorted(marts_read()))
 
 
+@pytest.mark.slow
 def test_the_step_tells_where_the_report_is_and_its_headline(stage: Stage) -> None:
     """The file is in the data folder; the asset tells where it is, and its figures: drawn by Dagster, and exact."""
     stage.world.sync(stage.settings, recent(5), ["costs", "completions"])

@@ -155,6 +155,7 @@ def test_a_second_run_with_nothing_new_writes_nothing(stage: Stage) -> None:
     assert {facts["outcome"] for facts in _metadata(stage, "usage/costs").values()} == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_restated_days_are_counted_day_by_day(stage: Stage) -> None:
     """When the organization restates closed days, the next run's partitions say how many rows each lost or won."""
     window = recent(5)

@@ -40,6 +40,7 @@ def _asked(world: World, settings: Settings) -> dict[str, str]:
     return {name: tags[name] for name in ("start", "end")}
 
 
+@pytest.mark.slow
 def test_it_re_reads_the_lookback_in_one_run(world: World, data_dir: Path) -> None:
     """Where all days are known it asks for the lookback and today, as one range."""
     settings = world.settings(data_dir, USAGE_PIPELINE_LOOKBACK_DAYS="3")
@@ -47,6 +48,7 @@ def test_it_re_reads_the_lookback_in_one_run(world: World, data_dir: Path) -> No
     assert _asked(world, settings) == {"start": _ago(3).isoformat(), "end": TODAY.isoformat()}
 
 
+@pytest.mark.slow
 def test_it_catches_up_after_days_off(world: World, data_dir: Path) -> None:
     """After the host was off, it begins at the first day not read, or read while it could still change."""
     settings = world.settings(data_dir, USAGE_PIPELINE_LOOKBACK_DAYS="3")

@@ -61,6 +61,7 @@ def test_a_day_that_several_files_lost_is_asked_for_once(service: StatedService,
     assert len([one for one in done.repaired if "read again from the service" in one]) == 2
 
 
+@pytest.mark.slow
 def test_days_in_no_file_any_more_come_back(service: StatedService, synced: Settings) -> None:
     """With a table's data gone beside raw, one command brings the days back."""
     before = everything(synced)

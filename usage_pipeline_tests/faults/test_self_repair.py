@@ -313,6 +313,7 @@ def test_a_killed_writer_leaves_nothing_to_mend(
     assert {row[6] for row in everything(synced)["usage.vector_stores"]} == {3}
 
 
+@pytest.mark.slow
 def test_days_in_no_file_any_more_are_said_and_can_be_read_again(service: StatedService, synced: Settings) -> None:
     """With raw and every data file of a table gone, the doctor says what is lost and how to fetch it; a sync does."""
     before = everything(synced)
@@ -375,6 +376,7 @@ def _run(arguments: list[str], settings: Settings, monkeypatch: pytest.MonkeyPat
     return code, result.stdout
 
 
+@pytest.mark.slow
 def test_the_commands_say_what_they_found(synced: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify names the file and ends with 3, doctor says what it did and ends with 0, both as JSON too."""
     import json

@@ -91,6 +91,7 @@ def test_g01_a_day_restated_since_is_told_apart(service: _Totals, held: Settings
     assert _found(service, held) == []
 
 
+@pytest.mark.slow
 def test_g01_the_command_asks_the_service(still_world: World, data_dir: Path, tmp_path: Path) -> None:
     """`check --against-service` finds nothing where groups and totals agree, and says what was checked."""
     settings = still_world.settings(data_dir)

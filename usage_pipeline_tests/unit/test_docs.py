@@ -121,6 +121,7 @@ def test_an_output_that_is_not_there_is_noticed() -> None:
         steps(["uv run usage-pipeline status\n"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(read(page), "python")], ids=lambda page: page.stem)
 def test_every_python_block_runs(page: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Python example of a page runs where the warehouse is."""

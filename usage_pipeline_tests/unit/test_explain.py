@@ -178,6 +178,7 @@ def test_other_windows_are_refused(text: str) -> None:
         parse_window(text, "--from")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["project", "model", "api_key", "user"])
 def test_a_simulated_fortnight_adds_up_to_the_bill(
     still_world: World, settings: Settings, tmp_path: Path, by: str

@@ -110,6 +110,7 @@ def test_hostile_line_items_come_through_quoted(data_dir: Path) -> None:
     assert found == {f"'{name}" if name.startswith(FORMULAS) else name for name in names}
 
 
+@pytest.mark.slow
 def test_parquet_breaks_no_rule_and_sums_to_the_bill(settings: Settings, still_world: World) -> None:
     """An exported month of the made-up organization has the bill's sum to the last digit and no finding but gaps."""
     from usage_pipeline.windows import Window

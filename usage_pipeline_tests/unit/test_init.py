@@ -81,6 +81,7 @@ def test_a_refused_key_writes_nothing(present: World, tmp_path: Path, key: str) 
     assert key not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_key_without_names_is_kept_and_says_so(present: World, tmp_path: Path) -> None:
     """Usage can be read without the scope for names; what that means is told."""
     done = _init(present, tmp_path, "sk-admin-nonames-0123")

@@ -87,6 +87,7 @@ def test_no_query_computes_with_binary_floats(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_mart_is_unique_in_its_grain_and_equals_a_recompute(settings: World, still_world: World) -> None:
     """No two rows share a grain, and totals equal those of the usage tables to the last digit."""
     still_world.sync(settings, last_days(6))
@@ -140,6 +141,7 @@ def test_a_changed_day_is_computed_alone_and_equals_a_full_build(data_dir: Path,
     assert amounts[1] == (date(2026, 11, 3), "q", Decimal(9))
 
 
+@pytest.mark.slow
 def test_an_emptied_day_leaves_no_mart_row(data_dir: Path) -> None:
     """When a day's groups all vanish, the marts' rows of that day go too."""
     service, settings = Played(NOW), played_settings(data_dir)

@@ -103,6 +103,7 @@ def test_days_of_two_bucket_widths_in_one_month_are_published(tmp_path: Path) ->
     assert found == [("1d", 4), ("1m", 12)]
 
 
+@pytest.mark.slow
 def test_a_very_long_window_is_logged_on_the_way(tmp_path: Path) -> None:
     """The coverage log is written before more commits have gone by than are looked through after a kill."""
     service, settings = _Days(), played_settings(tmp_path, **{MINUTES: "1m"})

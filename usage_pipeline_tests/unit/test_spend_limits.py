@@ -126,6 +126,7 @@ def test_limits_are_budgets_followed_over_time_and_replayed(world: World, tmp_pa
     assert everything(settings, ["dims", "marts"]) == before
 
 
+@pytest.mark.slow
 def test_a_limit_that_was_lifted_is_replayed_as_lifted(world: World, tmp_path: Path) -> None:
     """Where nothing is left to list, the empty list is news too: raw holds it."""
     settings = world.settings(tmp_path)
