@@ -18,6 +18,7 @@ WAREHOUSE_LOCK = ".warehouse.lock"  # held while marts are built and published
 REBUILD_LOCK = ".rebuild.lock"  # held by a replay from its first step to its last
 REPLAY_LOCK = ".replay.lock"  # shared by syncs while they commit, exclusive while a replay adopts its result
 SEALS_LOCK = ".seals.lock"  # held while the file of seals is read, changed and written whole
+CREATE_LOCK = ".create.lock"  # held while a table is created
 DIMS_LOCK = ".dims.lock"  # held while a names table is merged: it is read, changed and written whole
 
 _POLL_SECONDS = 0.05

@@ -19,6 +19,7 @@ from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
+from usage_pipeline.lake.locks import CREATE_LOCK, exclusive
 from usage_pipeline.lake.notes import FRESH_START, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
@@ -70,23 +71,25 @@ class LakeTable:
         return None if newest is None or found is None else (newest.name, found.st_ino, found.st_mtime_ns)
 
     def create(self) -> DeltaTable:
-        """The newest version of the table, created empty where it does not exist; safe against another creator.
+        """The newest version of the table, created empty where it does not exist.
+
+        Of two that create it at once, delta-rs may commit the later one's schema upon the first one's rows: every
+        write in between then fails. So they go one after another.
 
         Raises:
             LakeUnwritable: a folder on its path is a symbolic link; nothing was written.
             NewerFormat: a newer version wrote the lake; nothing was written.
         """
         refuse_newer(self.path.parents[1])
-        refuse_linked_table(self.path.parents[2], self.path)
+        data_dir = self.path.parents[2]
+        refuse_linked_table(data_dir, self.path)
         found = self.open()
         if found is not None:
             return found
-        try:
-            DeltaTable.create(self.path, self.schema, mode="ignore", partition_by=list(self.partition_by) or None)
-        except (CommitFailedError, DeltaError):
-            if self.open() is None:
-                raise
-        return DeltaTable(self.path)
+        with exclusive(data_dir / CREATE_LOCK):
+            return self.open() or DeltaTable.create(
+                self.path, self.schema, partition_by=list(self.partition_by) or None
+            )
 
     def files(self, at: DeltaTable | None, parts: Collection[tuple[str, str]] | None = None) -> list[str]:
         """Absolute paths of a version's data files; with `parts`, only those (organization, part) pairs."""
@@ -122,7 +125,7 @@ class LakeTable:
         return scan_sql(self.schema, self.files(at, parts), leave_out=leave_out)
 
     def append(self, rows: pa.Table, note: Any = None) -> None:
-        """Add rows in one commit; appends of several writers conflict only where one of them created the table.
+        """Add rows in one commit; appends of several writers conflict only where one of them gives the table a column.
 
         `note` is a JSON-able value stored with the commit.
         """

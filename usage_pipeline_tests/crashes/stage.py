@@ -122,9 +122,6 @@ class Stage:
         """Let one ordinary sync of a new process put everything right."""
         self._do(self.run)
         self.check_new(is_thorough=is_thorough)
-        if leftovers(self.data_dir):  # a writer that had to compare again leaves a file of its own, for a day
-            self.grow_old()
-            self._do(self.run)
         self._must(not leftovers(self.data_dir), f"the next run leaves behind {leftovers(self.data_dir)}")
 
     def check_new(self, *, is_thorough: bool = False) -> None:
