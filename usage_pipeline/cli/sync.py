@@ -144,15 +144,11 @@ def tell_many(many: ManyReport, *, as_json: bool, is_quiet: bool) -> None:
 
 
 def _rows(report: SyncReport) -> list[tuple[Any, ...]]:
-    rows = [
-        (one.endpoint, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
-        for one in report.endpoints
+    done: list[tuple[str, EndpointSync | NameSync]] = [(one.endpoint, one) for one in report.endpoints]
+    done += [(one.label, one) for one in report.names]
+    return [
+        (name, one.outcome, *(one.total(count) for count in _COUNTS[:6]), round(one.seconds, 1)) for name, one in done
     ]
-    rows += [
-        (one.label, one.outcome, *(one.total(name) for name in _COUNTS[:6]), round(one.seconds, 1))
-        for one in report.names
-    ]
-    return rows
 
 
 def _print(report: SyncReport) -> None:
