@@ -1,5 +1,5 @@
-"""What the present lake still knows of its past, for a replay to repeat it: which reads were accepted, and when days
-were only checked.
+"""What the present lake still knows of its past, for a replay to repeat it: which reads were accepted, which days each
+of them changed, and when days were only checked.
 
 Put questions of replay to the old lake here; each answers also where the lake is damaged, with what can be told.
 """
@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,11 +19,14 @@ from usage_pipeline.errors import LakeDamaged, UsagePipelineError
 from usage_pipeline.lake.dims import LISTED, Dim, read_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.landing import Landed
-from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_reads, recover
+from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, recover
+from usage_pipeline.lake.replace import FirstRun
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.windows import day_runs
+
+_Key = tuple[str, str, str, datetime]  # organization, endpoint, sync id and begin of a read's window
 
 _SHOWN = 3
 _log = logging.getLogger(__name__)
@@ -33,7 +37,8 @@ class History:
     """The accepted reads, and the log rows of those that found nothing new. Empty where the log cannot be read."""
 
     accepted: dict[tuple[str, str], list[AcceptedRead]]
-    commits: dict[tuple[str, str, str, datetime], str]
+    first_runs: dict[_Key, FirstRun | None]
+    """What each read did when it was first stored; None where it found nothing new."""
     unchanged: pa.Table
 
     @classmethod
@@ -46,34 +51,42 @@ class History:
                 tables = [table.open_or_none() for table in trusted]
                 log = CoverageLog(lake)
                 recover(log, [table for table in tables if table is not None])
-                return cls._of_reads(accepted_reads(log.rows()), _unchanged(log.rows()))
+                return cls._of_log(log.rows(), lake.root.parent)
         except UsagePipelineError as damage:
             _log.warning("%s Going on without it: raw decides alone.", damage)
-            return cls._of_reads([], SYNC_LOG.empty_table())
+            return cls({}, {}, SYNC_LOG.empty_table())
 
     @classmethod
-    def _of_reads(cls, reads: list[AcceptedRead], unchanged: pa.Table) -> Self:
+    def _of_log(cls, log: pa.Table, data_dir: Path) -> Self:
         accepted: dict[tuple[str, str], list[AcceptedRead]] = defaultdict(list)
+        reads = accepted_reads(log)
         for read in reads:
             accepted[read.organization, read.endpoint].append(read)
-        commits = {
-            (read.organization, read.endpoint, read.sync_id, read.window.start): read.commit_id
-            for read in reads
+        logged, repeated = _logged_days(log), _repeated_days(log, reads, data_dir)
+        first_runs = {
+            (read.organization, read.endpoint, read.sync_id, read.window.start): FirstRun(
+                commit_id=read.commit_id,
+                logged=logged[read.commit_id],
+                repeated=repeated[read.organization, read.endpoint],
+            )
             if read.outcome == "replaced"
+            else None
+            for read in reads
         }
-        return cls(accepted, commits, unchanged)
+        return cls(accepted, first_runs, log.filter(pc.equal(log["outcome"], "unchanged")))
 
-    def commit_id(self, landed: Landed) -> str | None:
-        """The id the landed read was committed under; None where the log does not have it."""
-        return self.commits.get((landed.organization, landed.endpoint, landed.sync_id, landed.window.start))
+    def first_run(self, landed: Landed) -> FirstRun | None:
+        """What the landed read did when it was first stored; None where the log does not have it."""
+        return self.first_runs.get(_key(landed))
 
-    def supersedes(self, landed: Landed) -> bool:
-        """Whether the landed read never reached the lake (its writer was killed) and a later one covers its window.
+    def leaves_out(self, landed: Landed) -> bool:
+        """Whether the landed read is not to be stored again: it found nothing new, or it never reached the lake (its
+        writer was killed) and a later one covers its window.
 
         Without a later read it counts: after a power loss raw knows more than the lake.
         """
-        if self.commit_id(landed) is not None:
-            return False
+        if _key(landed) in self.first_runs:
+            return self.first_run(landed) is None
         return any(
             read.fetched_at > landed.fetched_at
             and read.window.start < landed.window.end
@@ -82,8 +95,37 @@ class History:
         )
 
 
-def _unchanged(log: pa.Table) -> pa.Table:
-    return log.filter(pc.equal(log["outcome"], "unchanged"))
+def _key(landed: Landed) -> _Key:
+    return (landed.organization, landed.endpoint, landed.sync_id, landed.window.start)
+
+
+def _logged_days(log: pa.Table) -> dict[str, frozenset[date]]:
+    """The days whose content each commit changed."""
+    return {row["commit_id"]: frozenset(day["date"] for day in row["days"]) for row in _changes(log)}
+
+
+def _repeated_days(
+    log: pa.Table, reads: Collection[AcceptedRead], data_dir: Path
+) -> dict[tuple[str, str], frozenset[date]]:
+    """Of each organization and endpoint the days of which raw still has every read that changed them."""
+    here = {read.commit_id for read in reads if all((data_dir / name).exists() for name in accepted_files([read]))}
+    days: dict[tuple[str, str], dict[date, bool]] = defaultdict(dict)
+    for row in _changes(log):
+        held = days[row["organization"], row["endpoint"]]
+        for day in row["days"]:
+            held[day["date"]] = held.get(day["date"], True) and row["commit_id"] in here
+    found = {place: frozenset(day for day, is_whole in held.items() if is_whole) for place, held in days.items()}
+    return defaultdict(frozenset, found)
+
+
+def _changes(log: pa.Table) -> list[dict[str, Any]]:
+    """The rows of the log that changed days."""
+    found: list[dict[str, Any]] = (
+        log.select(["organization", "endpoint", "commit_id", "days"])
+        .filter(pc.greater(pc.list_value_length(log["days"]), 0))
+        .to_pylist()
+    )
+    return found
 
 
 def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:

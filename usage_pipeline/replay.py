@@ -25,7 +25,7 @@ from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.names import replace_names
-from usage_pipeline.lake.replace import replace_window
+from usage_pipeline.lake.replace import FirstRun, replace_window
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.name_lists import LISTS
@@ -40,7 +40,7 @@ _TIDY_EVERY = 40  # raw files; each step reads what the log has not written yet,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What a replay did: raw files applied, files left out because a later read had superseded them, rows."""
+    """What a replay did: raw files applied, files left out (superseded, or nothing new in them), rows."""
 
     files: int
     left_out: int
@@ -136,10 +136,10 @@ class _Rebuild:
         landed = load(path)
         if isinstance(landed, LandedNames):
             _apply_names(self.lake, landed)
-        elif self.history.supersedes(landed):
+        elif self.history.leaves_out(landed):
             self.left_out += 1
         else:
-            _apply_window(self.log, landed, self.history.commit_id(landed))
+            _apply_window(self.log, landed, self.history.first_run(landed))
         if len(self.seen) % _TIDY_EVERY == 0:
             self.log.flush()
             self.lake.restatements.compact()
@@ -152,7 +152,7 @@ def _apply_names(lake: Lake, landed: LandedNames) -> None:
     replace_names(lake, landed.list_name, landed.organization, items, landed.fetched_at)
 
 
-def _apply_window(log: CoverageLog, landed: Landed, commit_id: str | None) -> None:
+def _apply_window(log: CoverageLog, landed: Landed, first_run: FirstRun | None) -> None:
     """One landed read, decoded and put into the lake."""
     if landed.endpoint not in ENDPOINTS:
         raise LakeDamaged(
@@ -176,7 +176,7 @@ def _apply_window(log: CoverageLog, landed: Landed, commit_id: str | None) -> No
         notes=landed.notes,
     )
     content = normalize(endpoint, landed.organization, read)
-    replace_window(log, content, landed.sync_id, landed.recorded_at, commit_id=commit_id)
+    replace_window(log, content, landed.sync_id, landed.recorded_at, first_run=first_run)
 
 
 def _nominal(bucket: Bucket, width: BucketWidth) -> Bucket:

@@ -31,6 +31,23 @@ _ATTEMPTS = 12
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FirstRun:
+    """What a read did when it was first stored, for a replay to repeat.
+
+    Raw alone does not tell it: of two reads under way at once the later begun may have been stored first.
+
+    Args:
+        commit_id: of its commit.
+        logged: the days it changed.
+        repeated: the days for which this counts; the others are decided anew, for raw lost a read that changed them.
+    """
+
+    commit_id: str
+    logged: frozenset[date]
+    repeated: frozenset[date]
+
+
 @dataclass(frozen=True, slots=True)
 class _Decision:
     """Which days to write, which to log, on what version of the table."""
@@ -53,7 +70,7 @@ def replace_window(
     recorded_at: datetime,
     land: Callable[[], Path] | None = None,
     *,
-    commit_id: str | None = None,
+    first_run: FirstRun | None = None,
     is_landed_always: bool = False,
 ) -> dict[str, Any]:
     """Make the lake hold exactly this content in its window, and return the coverage log row that says so.
@@ -62,7 +79,7 @@ def replace_window(
 
     Days whose content hash is the stored one are not written; nor are days that a read begun later has already
     replaced, or found as they are (so backfills and daily runs commute). `land` writes the raw pages, is called only
-    when something is new, and not given by replay, which reads them and repeats the first run's `commit_id`. With
+    when something is new, and not given by replay, which reads them and repeats the `first_run` where it is known. With
     `is_landed_always` every day of the read counts as new to raw, which lost it. Outcome is `replaced` or `unchanged`.
 
     Raises:
@@ -71,7 +88,7 @@ def replace_window(
         LakeDamaged: a file of the table is missing or altered; nothing was changed.
     """
     with files_explained(f"{content.endpoint.name} {content.window}"):
-        return _replace(log, content, sync_id, recorded_at, land, commit_id, is_landed_always)
+        return _replace(log, content, sync_id, recorded_at, land, first_run, is_landed_always)
 
 
 def _replace(
@@ -80,7 +97,7 @@ def _replace(
     sync_id: str,
     recorded_at: datetime,
     land: Callable[[], Path] | None,
-    commit_id: str | None,
+    first_run: FirstRun | None,
     is_landed_always: bool,
 ) -> dict[str, Any]:
     landed: Path | None = None
@@ -88,7 +105,7 @@ def _replace(
     lake = log.lake
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
-        decision = _decide(log, table, content, is_replay=land is None, is_landed_always=is_landed_always)
+        decision = _decide(log, table, content, first_run, is_replay=land is None, is_landed_always=is_landed_always)
         if not decision.to_log:
             if not tried & log.commit_ids():  # another writer's newer read made this one needless
                 _discard(landed)
@@ -96,7 +113,7 @@ def _replace(
             log.add(row)
             return row
         # Of each attempt its own: rows an attempt left in the ledger must not count for the next one.
-        attempt_id = commit_id or uuid.uuid4().hex
+        attempt_id = first_run.commit_id if first_run else uuid.uuid4().hex
         tried.add(attempt_id)
         try:
             landed = landed or (land() if land else None)
@@ -135,11 +152,17 @@ def _was_committed(table: LakeTable, commit_id: str) -> bool:
 
 
 def _decide(
-    log: CoverageLog, table: LakeTable, content: Content, *, is_replay: bool, is_landed_always: bool
+    log: CoverageLog,
+    table: LakeTable,
+    content: Content,
+    first_run: FirstRun | None,
+    *,
+    is_replay: bool,
+    is_landed_always: bool,
 ) -> _Decision:
     """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts.
 
-    A replay decides as the first run did, which knew nothing of the reads that came after it.
+    A replay decides as the first run did; where that is not known, as one that knew nothing of the reads after it.
     """
     at = table.create()
     recover(log, [at])
@@ -153,6 +176,9 @@ def _decide(
     }
     new = {day for day in current if day not in states or states[day].content_hash != content.days[day].content_hash}
     to_log = current if is_landed_always else new
+    if first_run is not None:
+        to_log = {day for day in content.days if day in (first_run.logged if day in first_run.repeated else to_log)}
+        new &= to_log
     to_write = {day for day in new if day in states or content.days[day].rows}
     return _Decision(at, states, frozenset(to_write), frozenset(to_log))
 

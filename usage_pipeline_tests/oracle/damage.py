@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from deltalake import DeltaTable
+
 
 def losses(folder: Path, *, has_orphans: bool) -> list[tuple[str, Callable[[], object], str]]:
     """What can be lost or spoilt here, how, and the command that heals it."""
@@ -22,8 +24,8 @@ def losses(folder: Path, *, has_orphans: bool) -> list[tuple[str, Callable[[], o
         heal = "publish" if name.startswith("marts/") else "replay"
         if ".damaged-" in name or (name == "meta/sync_log" and has_orphans):
             continue
-        data = sorted(table.rglob("*.parquet"))
-        losses += [(f"{name}: a data file lost", data[-1].unlink, heal)] if data else []
+        data = sorted(DeltaTable(table).file_uris())  # a superseded one is no loss
+        losses += [(f"{name}: a data file lost", Path(data[-1]).unlink, heal)] if data else []
         losses += [(f"{name}: the log spoilt", lambda log=log: _spoil(log), heal)]
         if name.startswith(("usage/", "marts/")):
             losses += [(f"{name}: all lost", lambda table=table: shutil.rmtree(table), heal)]

@@ -9,7 +9,9 @@ import pytest
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.replay import replay
+from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
+from usage_pipeline_tests.oracle.points import Killed, killing
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import World, everything, last_days, rows, versions
 
@@ -97,3 +99,66 @@ def test_nothing_to_replay_says_so(data_dir: Path) -> None:
     """Without a raw archive replay refuses instead of emptying the lake."""
     with pytest.raises(LakeDamaged, match="nothing to replay"):
         replay(played_settings(data_dir))
+
+
+def _cost(service: Played, day: int, amount: str) -> None:
+    service.put(
+        "costs",
+        FIRST + day * DAY,
+        {"object": "organization.costs.result", "amount": {"value": amount, "currency": "usd"}},
+    )
+
+
+def _sync_costs(service: Played, settings: Settings, at: datetime, days: range) -> None:
+    service.now = at
+    service.sync(settings, Window.of_times(FIRST + days.start * DAY, FIRST + days.stop * DAY), "costs")
+
+
+def _told(settings: Settings) -> list[object]:
+    """Everything that is told of reads and changes, commit ids included."""
+    return [rows(settings, f"from meta.{name} order by all") for name in ("sync_log", "restatements", "coverage")]
+
+
+@pytest.mark.parametrize("later", ["1", "2"])
+def test_replay_repeats_reads_that_were_stored_in_another_order(data_dir: Path, later: str) -> None:
+    """Where the later of two reads came first, each changes the days it changed then, whatever either was served."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _cost(service, 0, "1")
+    _cost(service, 1, later)
+    _sync_costs(service, settings, NOW, range(1, 2))
+    _cost(service, 1, "1")
+    _sync_costs(service, settings, NOW - timedelta(minutes=1), range(2))
+    before = _told(settings)
+    for _ in range(2):
+        replay(settings)
+        assert _told(settings) == before
+
+
+def test_replay_takes_a_day_whose_raw_file_is_lost_from_the_next_that_has_it(data_dir: Path) -> None:
+    """The read that changed a day is lost; one that found it unchanged has it too, and is newer than the one before."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    for minute, (first, second) in enumerate([("1", "1"), ("2", "1"), ("2", "2")]):
+        _cost(service, 0, first)
+        _cost(service, 1, second)
+        _sync_costs(service, settings, NOW + timedelta(minutes=minute), range(2))
+    before = rows(settings, "select date, amount from usage.costs order by all")
+    sorted(landed_files(settings.raw_dir))[1].unlink()
+    replay(settings)
+    assert rows(settings, "select date, amount from usage.costs order by all") == before
+
+
+def test_a_landed_read_with_nothing_new_is_told_once(data_dir: Path) -> None:
+    """A killed sync's read, which replay finds to be what was stored, is not told again by the next replay."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _cost(service, 0, "1")
+    _sync_costs(service, settings, NOW, range(1))
+    _cost(service, 0, "2")
+    with pytest.raises(Killed), killing("after landing"):
+        _sync_costs(service, settings, NOW + timedelta(minutes=2), range(1))
+    _sync_costs(service, settings, NOW + timedelta(minutes=1), range(1))
+    replay(settings)
+    before = _told(settings)
+    outcomes = rows(settings, "select outcome from meta.sync_log order by fetched_at")
+    assert [outcome for (outcome,) in outcomes] == ["replaced", "replaced", "unchanged"]
+    replay(settings)
+    assert _told(settings) == before
