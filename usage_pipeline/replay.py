@@ -16,6 +16,7 @@ from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
+from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.dims import LISTED, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
@@ -142,7 +143,7 @@ class _Rebuild:
             _apply_window(self.log, landed, self.history.first_run(landed))
         if len(self.seen) % _TIDY_EVERY == 0:
             self.log.flush()
-            self.lake.restatements.compact()
+            compact(self.lake.restatements)
 
 
 def _apply_names(lake: Lake, landed: LandedNames) -> None:

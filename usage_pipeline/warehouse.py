@@ -9,6 +9,7 @@ from pathlib import Path
 
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.catalog import publish
+from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.damage import torn_entries
 from usage_pipeline.lake.faults import files_explained
@@ -69,7 +70,7 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         builds = build_marts(lake, Contents(snapshot), tell=tell)
         tell("publishing", 0, 0)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
-            ledger.compact()
+            compact(ledger)
         learned = observed_settling(lake, snapshot.log, utc_now())
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
         usage = shown_relations(snapshot, lookback_days(settings.lookback_days, None))

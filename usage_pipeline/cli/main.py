@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from usage_pipeline.cli.export_commands import export
 from usage_pipeline.cli.options import Endpoints, Json, Label, Labels, Quiet
 
 app = typer.Typer(
@@ -18,9 +19,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-export = typer.Typer(
-    help="Write what the warehouse holds to files other tools read.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(export, name="export", short_help="Write what the warehouse holds to files other tools read.")
 
 
@@ -251,26 +249,12 @@ def doctor(
     run_doctor(labels=organization, is_offline=offline, as_json=as_json, is_quiet=quiet)
 
 
-@export.command("focus")
-def export_focus(
-    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to write.")],
-    file_format: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
-    version: Annotated[str, typer.Option(help="Version of FOCUS: 1.4 or 1.2.")] = "1.4",
-    output: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="File to write; default: in the data folder's exports.")
-    ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Write the month though days of it are unknown.")] = False,
-    organization: Label = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write a month of cost rows in the FinOps FOCUS format, one file, exact amounts."""
-    from usage_pipeline.cli.export import run_export_focus
+@app.command()
+def maintain(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Join small files, and remove those superseded a week ago; weekly is enough. What the warehouse says stays."""
+    from usage_pipeline.cli.repair import run_maintain
 
-    run_export_focus(
-        month, file_format=file_format, version=version, output=output, is_partial=partial, label=organization,
-        as_json=as_json, is_quiet=quiet,
-    )  # fmt: skip
+    run_maintain(as_json=as_json, is_quiet=quiet)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that look after what is stored: `verify` and `doctor`."""
+"""The commands that look after what is stored: `verify`, `doctor` and `maintain`."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,9 +7,11 @@ from usage_pipeline.cli.console import out, print_json, progress, say
 from usage_pipeline.cli.tables import print_table
 from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.errors import CheckFailed, LakeDamaged
+from usage_pipeline.guard import resident
 from usage_pipeline.lake.damage import Damage
 from usage_pipeline.organizations import Organizations
 from usage_pipeline.sync import make_client
+from usage_pipeline.upkeep import maintain
 from usage_pipeline.verify import Report, verify
 
 
@@ -58,6 +60,18 @@ def run_doctor(*, labels: list[str] | None, is_offline: bool, as_json: bool, is_
             f"{len(done.lost)} things are lost and {len(done.after.findings)} still differ; what is known of each is "
             "said above. If you have a backup of data/raw, restore it and run `usage-pipeline replay`."
         )
+
+
+def run_maintain(*, as_json: bool, is_quiet: bool) -> None:
+    """Keep up the tables and print what that brought."""
+    with progress(quiet=as_json or is_quiet) as tell:
+        done = maintain(resident(Organizations.from_env().folder), tell)
+    if as_json:
+        facts = {"joined": done.joined, "removed": done.removed, "freed_bytes": done.freed_bytes}
+        print_json({**facts, "published": str(done.refreshed.path)})
+    elif not is_quiet:
+        columns = ["files fewer to read", "files removed", "freed MiB"]
+        print_table(None, columns, [(done.joined, done.removed, round(done.freed_bytes / 2**20, 1))])
 
 
 def _print_treatment(done: Treatment) -> None:

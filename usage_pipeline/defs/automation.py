@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from usage_pipeline.defs.partitions import ORGANIZATION_TAG, range_tags
+from usage_pipeline.defs.upkeep_asset import MAINTENANCE_KEY
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
@@ -38,7 +39,7 @@ def automation(read: Callable[[], Organizations], clock: Callable[[], datetime])
     """
     sync_usage = dg.define_asset_job(
         SYNC_JOB,
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(MAINTENANCE_KEY),
         description="Read every endpoint's days, bring the marts up to date, publish the warehouse, write the report.",
     )
 

@@ -20,6 +20,7 @@ from usage_pipeline.defs.mart_checks import mart_checks
 from usage_pipeline.defs.partitions import partitions_of
 from usage_pipeline.defs.report_asset import report_assets
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
+from usage_pipeline.defs.upkeep_asset import upkeep
 from usage_pipeline.defs.usage_assets import RAW, usage_assets
 from usage_pipeline.organizations import Organizations
 from usage_pipeline.settings import Settings
@@ -72,4 +73,4 @@ def build_defs(
         executor=executor,
     )
     is_on = held.folder.webhook_url is not None
-    return dg.Definitions.merge(defs, automation(read, clock), alerts(read, is_on=is_on))
+    return dg.Definitions.merge(defs, automation(read, clock), alerts(read, is_on=is_on), upkeep())

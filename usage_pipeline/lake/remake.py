@@ -61,7 +61,7 @@ def tidy(table: LakeTable) -> None:
 
 
 def remove_files(data_dir: Path, names: Collection[str]) -> None:
-    """Remove damaged files that no reader needs any more, and their seals."""
+    """Remove files that no reader needs any more; their seals first, so that none is missed where this is killed."""
+    change_seals(data_dir / "lake", lambda seals: {name: held for name, held in seals.items() if name not in names})
     for name in names:
         (data_dir / name).unlink(missing_ok=True)
-    change_seals(data_dir / "lake", lambda seals: {name: held for name, held in seals.items() if name not in names})

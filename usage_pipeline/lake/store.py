@@ -1,6 +1,7 @@
 """Delta tables: the lake's door to delta-rs.
 
-Put opening, reading, appending and replacing here; what rows mean lives in tables.py, ledger.py and the marts.
+Put opening, reading, appending and replacing here; what rows mean lives in tables.py, ledger.py and the marts, fewer
+files of the same rows in compaction.py.
 """
 
 import logging
@@ -24,11 +25,10 @@ from usage_pipeline.lake.notes import FRESH_START, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
-_WRITER = WriterProperties(compression="ZSTD")
+WRITER = WriterProperties(compression="ZSTD")
 # Old log entries stay: they are sealed like all files, and tell a repair what was written when.
-_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 _ROWS_AT_ONCE = 8192  # handed to delta-rs: it holds several times what it is given at once
-_COMPACT_ABOVE = 40  # files of an append-only ledger; each read opens all of them
 _APPEND_TRIES = 10
 
 _log = logging.getLogger(__name__)
@@ -143,8 +143,8 @@ class LakeTable:
             rows,
             mode="append",
             schema_mode="merge",
-            writer_properties=_WRITER,
-            post_commithook_properties=_HOOKS,
+            writer_properties=WRITER,
+            post_commithook_properties=HOOKS,
             commit_properties=noted(note) if note else None,
         )
 
@@ -186,8 +186,8 @@ class LakeTable:
             predicate=" and ".join(conditions),
             partition_by=list(self.partition_by),
             schema_mode="merge",
-            writer_properties=_WRITER,
-            post_commithook_properties=_HOOKS,
+            writer_properties=WRITER,
+            post_commithook_properties=HOOKS,
             commit_properties=noted(note, at, claims),
         )
 
@@ -203,7 +203,7 @@ class LakeTable:
             at.schema(),
             partition_by=list(self.partition_by),
             commit_properties=noted(note, at, claims),
-            post_commithook_properties=_HOOKS,
+            post_commithook_properties=HOOKS,
         )
 
     def overwrite(self, rows: pa.Table) -> None:
@@ -214,8 +214,8 @@ class LakeTable:
             mode="overwrite",
             partition_by=list(self.partition_by) or None,
             schema_mode="overwrite",
-            writer_properties=_WRITER,
-            post_commithook_properties=_HOOKS,
+            writer_properties=WRITER,
+            post_commithook_properties=HOOKS,
             commit_properties=noted(FRESH_START),
         )
 
@@ -234,16 +234,6 @@ class LakeTable:
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
-
-    def compact(self) -> None:
-        """Join the small files of a ledger; another writer's commit in between is no harm, the next run tries again."""
-        table = self.open()
-        if table is None or len(self.files(table)) <= _COMPACT_ABOVE:
-            return
-        try:
-            table.optimize.compact(writer_properties=_WRITER, post_commithook_properties=_HOOKS)
-        except CommitFailedError:
-            return
 
 
 class Lake:

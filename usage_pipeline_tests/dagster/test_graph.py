@@ -24,6 +24,7 @@ MARTS = {dg.AssetKey(["marts", name]) for name in load_marts()}
 DIMS = {dg.AssetKey(["dims", name]) for name in LISTS}
 WAREHOUSE = dg.AssetKey("warehouse")
 REPORT = dg.AssetKey("report")
+MAINTENANCE = dg.AssetKey("maintenance")
 RAW = dg.AssetKey("raw")
 
 
@@ -34,8 +35,9 @@ def defs(settings: Settings) -> dg.Definitions:
 
 
 def test_every_row_and_every_mart_is_an_asset(defs: dg.Definitions) -> None:
-    """The assets are raw, the endpoints, the lists of names, the marts, the published file and the report."""
-    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | {RAW, WAREHOUSE, REPORT}
+    """The assets are raw, the endpoints, the lists of names, the marts, the published file, the report and upkeep."""
+    others = {RAW, WAREHOUSE, REPORT, MAINTENANCE}
+    assert defs.resolve_asset_graph().get_all_asset_keys() == USAGE | DIMS | MARTS | others
 
 
 def test_assets_are_described_owned_and_in_five_groups(defs: dg.Definitions) -> None:
@@ -91,9 +93,9 @@ def test_an_asset_tells_its_columns(defs: dg.Definitions, endpoint: Endpoint) ->
 
 
 def test_partitions_are_days_up_to_and_with_today(defs: dg.Definitions, settings: Settings) -> None:
-    """The first partition is the settings' first day, the last is today; all assets share them, one run a range."""
+    """The first partition is the settings' first day, the last is today; all of days share them, one run a range."""
     graph = defs.resolve_asset_graph()
-    for key in graph.get_all_asset_keys() - {RAW}:
+    for key in graph.get_all_asset_keys() - {RAW, MAINTENANCE}:
         node = graph.get(key)
         assert node.partitions_def is not None
         assert node.partitions_def.get_first_partition_key() == settings.first_day().isoformat()
@@ -117,12 +119,13 @@ def test_every_endpoint_has_the_same_checks(defs: dg.Definitions) -> None:
 
 
 def test_the_job_holds_everything(defs: dg.Definitions) -> None:
-    """`sync_usage` runs all assets and all checks: a step for each asset, mart check and the comparison with usage."""
+    """`sync_usage` runs all but upkeep: a step for each asset, each check of a mart, and the comparison with usage."""
     job = defs.resolve_job_def("sync_usage")
     graph = defs.resolve_asset_graph()
-    assert set(job.asset_layer.executable_asset_keys) == graph.get_all_asset_keys() - {RAW}
+    daily = graph.get_all_asset_keys() - {RAW, MAINTENANCE}
+    assert set(job.asset_layer.executable_asset_keys) == daily
     of_marts = [check for check in graph.asset_check_keys if check.asset_key in MARTS]
-    assert len(job.nodes) == len(graph.get_all_asset_keys() - {RAW}) + len(of_marts) + 1
+    assert len(job.nodes) == len(daily) + len(of_marts) + 1
 
 
 def test_nothing_can_be_configured_with_a_key(defs: dg.Definitions) -> None:

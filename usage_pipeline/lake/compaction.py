@@ -1,0 +1,46 @@
+"""The same rows in fewer files, and which files nobody reads any more.
+
+Put what becomes of a table's files with time here; when it is done is upkeep.py's, and warehouse.py's for the ledgers.
+"""
+
+from urllib.parse import unquote
+
+from deltalake.exceptions import CommitFailedError
+
+from usage_pipeline.lake.store import HOOKS, WRITER, LakeTable
+
+_ABOVE = 40  # files of a table; each read of it opens all of them
+_JOINED_BYTES = 8 << 20  # a day that is restated later has its whole file written anew
+# Superseded files stay for those who opened the published file before. It is Delta's own default, which its checkpoints
+# keep to as well: another number would need a table property.
+KEPT_DAYS = 7
+
+
+def compact(table: LakeTable) -> int:
+    """Join the small files of each storage partition, where the table has many; returns how many fewer there are.
+
+    Another writer's commit in between is no harm, the next run tries again.
+    """
+    at = table.open()
+    if at is None or len(table.files(at)) <= _ABOVE:
+        return 0
+    try:
+        done = at.optimize.compact(
+            target_size=_JOINED_BYTES,
+            max_concurrent_tasks=1,
+            writer_properties=WRITER,
+            post_commithook_properties=HOOKS,
+        )
+    except CommitFailedError:
+        return 0
+    return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+
+def superseded(table: LakeTable) -> list[str]:
+    """Paths in the table's folder of data files that no version of the last `KEPT_DAYS` names, gone ones included."""
+    at = table.open()
+    if at is None:
+        return []
+    # All files, not those alone that the log calls removed: checkpoints forget that after the same time.
+    names = at.vacuum(KEPT_DAYS * 24, dry_run=True, enforce_retention_duration=False, full=True)
+    return [unquote(name) for name in names]
