@@ -258,6 +258,21 @@ def maintain(as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 @app.command()
+def deploy(
+    kind: Annotated[str, typer.Option(help="systemd, compose or helm.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write into; default: deploy-KIND.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over files that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write files that run this elsewhere: systemd units, a compose file, a Helm chart."""
+    from usage_pipeline.cli.deploy import run_deploy
+
+    run_deploy(kind, output=output, is_replacing=replace, as_json=as_json)
+
+
+@app.command()
 def status(organization: Labels = None, as_json: Json = False) -> None:
     """Show per endpoint how far it has come: watermark, rows, last sync, gaps."""
     from usage_pipeline.cli.status import run_status

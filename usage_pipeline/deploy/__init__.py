@@ -1,0 +1,1 @@
+"""Files that start the product elsewhere: systemd units, a compose file, a Helm chart."""
