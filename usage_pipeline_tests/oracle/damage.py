@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 
 def losses(folder: Path, *, has_orphans: bool) -> list[tuple[str, Callable[[], object], str]]:
@@ -24,12 +25,20 @@ def losses(folder: Path, *, has_orphans: bool) -> list[tuple[str, Callable[[], o
         heal = "publish" if name.startswith("marts/") else "replay"
         if ".damaged-" in name or (name == "meta/sync_log" and has_orphans):
             continue
-        data = sorted(DeltaTable(table).file_uris())  # a superseded one is no loss
+        data = _files(table)
         losses += [(f"{name}: a data file lost", Path(data[-1]).unlink, heal)] if data else []
         losses += [(f"{name}: the log spoilt", lambda log=log: _spoil(log), heal)]
         if name.startswith(("usage/", "marts/")):
             losses += [(f"{name}: all lost", lambda table=table: shutil.rmtree(table), heal)]
     return losses
+
+
+def _files(table: Path) -> list[str]:
+    """The files of the newest version, for a superseded one is no loss; none where the log is still spoilt."""
+    try:
+        return sorted(DeltaTable(table).file_uris())
+    except DeltaError:
+        return []
 
 
 def _spoil(log: Path) -> None:
