@@ -47,30 +47,18 @@ def run_sync(
     with progress(quiet=as_json or is_quiet) as tell:
         pages = 0 if tell is tell_nobody else _pages(chosen, endpoints, window)
         watch = _Watch(tell, pages, (len(endpoints) + len(lists)) * len(chosen))
-        client_factory = partial(make_client, on_page=watch.page)
-        if organizations.are_several:
-            many = sync_many(
-                chosen,
-                endpoints,
-                window,
-                lists=lists,
-                on_done=watch.stored,
-                client_factory=client_factory,
-                tell=tell,
-            )
-        else:
-            report = sync(
-                chosen[0],
-                endpoints,
-                window,
-                lists=lists,
-                on_done=watch.stored,
-                client_factory=client_factory,
-                tell=tell,
-            )
-    if organizations.are_several:
-        tell_many(many, as_json=as_json, is_quiet=is_quiet)
-        return many.exit_code
+        run = partial(sync_many, chosen) if organizations.are_several else partial(sync, chosen[0])
+        report = run(
+            endpoints,
+            window,
+            lists=lists,
+            on_done=watch.stored,
+            client_factory=partial(make_client, on_page=watch.page),
+            tell=tell,
+        )
+    if isinstance(report, ManyReport):
+        tell_many(report, as_json=as_json, is_quiet=is_quiet)
+        return report.exit_code
     if as_json:
         print_json(_as_dict(report))
     elif not is_quiet:
