@@ -25,7 +25,7 @@ from usage_pipeline.lake.salvage import salvaged_days, salvaged_log, salvaged_ro
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake, LakeTable
-from usage_pipeline.marts.build import pin_mart
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.refetch import Missing
 from usage_pipeline.replay import apply_late, content_of, rebuild

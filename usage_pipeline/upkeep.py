@@ -7,13 +7,13 @@ by each publishing (lake/leftovers.py).
 from dataclasses import dataclass
 
 from usage_pipeline.errors import LakeDamaged
-from usage_pipeline.lake.compaction import compact, superseded
+from usage_pipeline.lake.compaction import checkpoint, compact, superseded
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import REBUILD_LOCK, WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.remake import remove_files
 from usage_pipeline.lake.store import Lake, LakeTable
-from usage_pipeline.marts.build import pin_marts
+from usage_pipeline.marts.tables import pin_marts
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import verify
@@ -56,6 +56,8 @@ def maintain(settings: Settings, tell: Tell = tell_nobody) -> Upkeep:
             for done, table in enumerate(tables):
                 tell("joining files", done, len(tables))
                 joined += compact(table)
+            for table in (*tables, lake.sync_log):
+                checkpoint(table)
         refreshed = refresh(settings, tell)
         with exclusive(settings.data_dir / WAREHOUSE_LOCK):
             files = [table.path / name for table in tables for name in superseded(table)]

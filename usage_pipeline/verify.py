@@ -23,9 +23,9 @@ from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.vouched import LostRead, lost_names, lost_note, lost_reads
-from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.recompute import differing_marts
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 

@@ -23,10 +23,11 @@ from usage_pipeline.lake.seals import Seals, is_sealed, read_seals, seal_new
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import check_rows, lake_state, take_snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import MartBuild, build_marts, mart_relations, pin_marts
+from usage_pipeline.marts.build import MartBuild, build_marts
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs
 from usage_pipeline.marts.macros import published_macros
+from usage_pipeline.marts.tables import mart_relations
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
@@ -67,24 +68,23 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
         check_unsealed(snapshot, seals)
-        builds = build_marts(lake, Contents(snapshot), tell=tell)
+        built = build_marts(lake, Contents(snapshot), tell=tell)
         tell("publishing", 0, 0)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             compact(ledger)
         learned = observed_settling(lake, snapshot.log, utc_now())
         lookbacks = {key: lookback_days(settings.lookback_days, settling) for key, settling in learned.items()}
         usage = shown_relations(snapshot, lookback_days(settings.lookback_days, None))
-        marts = pin_marts(lake)
         publish(
             settings.warehouse_path,
-            [*usage, *mart_relations(marts), *view_relations()],
+            [*usage, *mart_relations(built.pinned), *view_relations()],
             published_macros(),
-            file_lists([*snapshot.tables(), *marts.values()]) | shown_lookbacks(lookbacks),
+            file_lists([*snapshot.tables(), *built.pinned.values()]) | shown_lookbacks(lookbacks),
             is_whole=is_sealed(seals, settings.data_dir, settings.warehouse_path),
             before=lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
         )
         sweep(settings.data_dir, _seals(lake))
-    return Refresh(builds=builds, path=settings.warehouse_path)
+    return Refresh(builds=built.builds, path=settings.warehouse_path)
 
 
 def _seals(lake: Lake) -> Seals:
@@ -132,4 +132,4 @@ class Workbench:
                 load_inputs(lake, settings.data_dir, settings.labels)
                 # The state from before all this was read: what changes meanwhile is seen by the next build.
                 self._contents, self._state = Contents(take_snapshot(lake)), state
-            return next(build for build in build_marts(lake, self._contents, [name]) if build.mart == name)
+            return next(build for build in build_marts(lake, self._contents, [name]).builds if build.mart == name)

@@ -16,8 +16,8 @@ from usage_pipeline.lake.engine import sql_type
 from usage_pipeline.lake.meta_columns import COVERAGE_COLUMNS
 from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.schemas import PART, RESTATEMENTS, SYNC_LOG, columns
-from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import mart_schema
 from usage_pipeline.settings import Settings
 from usage_pipeline_tests.pages import ANALYSTS, BILL, read
 from usage_pipeline_tests.quarter import live

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from usage_pipeline import warehouse
 from usage_pipeline.lake.snapshot import Relation
 from usage_pipeline.marts import registry
-from usage_pipeline.marts.build import mart_schema
+from usage_pipeline.marts.tables import mart_schema
 
 
 @contextmanager

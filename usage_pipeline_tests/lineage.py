@@ -18,10 +18,10 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.engine import session, sql_type
 from usage_pipeline.lake.schemas import PART, columns
-from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.lineage import FILE
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import mart_schema
 
 _DIALECT = "duckdb"
 Tables = dict[str, dict[str, dict[str, str]]]

@@ -10,9 +10,9 @@ import pyarrow as pa
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.lake.engine import sql_type
 from usage_pipeline.lake.schemas import PART, columns
-from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.lineage import column_sources
+from usage_pipeline.marts.tables import mart_schema
 from usage_pipeline.name_lists import LISTS
 
 COLUMN_LINEAGE = "dagster/column_lineage"  # the UI looks for it in what a step told

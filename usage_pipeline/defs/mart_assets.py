@@ -24,8 +24,8 @@ from usage_pipeline.defs.pictures import DAYS_SHOWN, day_bars
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.lake.query import ask
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import mart_rows
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.marts.tables import mart_rows
 from usage_pipeline.settings import Settings
 
 _CURRENCY = re.compile(r"[a-z]{3}\Z")

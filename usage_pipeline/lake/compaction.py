@@ -1,4 +1,4 @@
-"""The same rows in fewer files, and which files nobody reads any more.
+"""The same rows in fewer files, logs that are quick to read, and which files nobody reads any more.
 
 Put what becomes of a table's files with time here; when it is done is upkeep.py's, and warehouse.py's for the ledgers.
 """
@@ -7,7 +7,8 @@ from urllib.parse import unquote
 
 from deltalake.exceptions import CommitFailedError
 
-from usage_pipeline.lake.store import HOOKS, WRITER, LakeTable
+from usage_pipeline.lake.seals import LAST_CHECKPOINT, LOG, checkpoint_version
+from usage_pipeline.lake.store import CHECKPOINT_EVERY, HOOKS, WRITER, LakeTable
 
 _ABOVE = 40  # files of a table; each read of it opens all of them
 _JOINED_BYTES = 8 << 20  # a day that is restated later has its whole file written anew
@@ -34,6 +35,16 @@ def compact(table: LakeTable) -> int:
     except CommitFailedError:
         return 0
     return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+
+def checkpoint(table: LakeTable) -> None:
+    """Write a checkpoint where the last one is too old: tables of earlier versions write one in a hundred commits."""
+    at = table.open()
+    if (
+        at is not None
+        and at.version() - (checkpoint_version(table.path / LOG / LAST_CHECKPOINT) or 0) > CHECKPOINT_EVERY
+    ):
+        at.create_checkpoint()
 
 
 def superseded(table: LakeTable) -> list[str]:

@@ -28,6 +28,9 @@ from usage_pipeline.lake.seals import LOG, forget_seals
 WRITER = WriterProperties(compression="ZSTD")
 # Old log entries stay: they are sealed like all files, and tell a repair what was written when.
 HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+# To open a table is to read its log from the last checkpoint on: with up to 100 entries, the default, most of the work.
+CHECKPOINT_EVERY = 10
+_PROPERTIES = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
 _ROWS_AT_ONCE = 8192  # handed to delta-rs: it holds several times what it is given at once
 _APPEND_TRIES = 10
 
@@ -88,7 +91,7 @@ class LakeTable:
             return found
         with exclusive(data_dir / CREATE_LOCK):
             return self.open() or DeltaTable.create(
-                self.path, self.schema, partition_by=list(self.partition_by) or None
+                self.path, self.schema, partition_by=list(self.partition_by) or None, configuration=_PROPERTIES
             )
 
     def files(self, at: DeltaTable | None, parts: Collection[tuple[str, str]] | None = None) -> list[str]:

@@ -1,13 +1,12 @@
 """Building marts incrementally: a day is computed again exactly when what it is made of has changed.
 
-Put the computation and the commit here; what has changed is told by fingerprints.py, locking and publishing are
-warehouse.py's.
+Put the computation and the commit here; what has changed is told by fingerprints.py, what a mart's table is by
+tables.py, locking and publishing are warehouse.py's.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,24 @@ import duckdb
 import pyarrow as pa
 from deltalake import Schema as DeltaSchema
 
-from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import create_views
-from usage_pipeline.lake.dims import DIMS
-from usage_pipeline.lake.engine import identifier, literal, scan_sql, session, workspace
-from usage_pipeline.lake.published import shown_scan
-from usage_pipeline.lake.schemas import PART, part_format, storage_parts, usage_schema
+from usage_pipeline.lake.engine import identifier, literal, workspace
+from usage_pipeline.lake.schemas import PART, part_format, storage_parts
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.column_texts import column_texts
-from usage_pipeline.marts.derived import SHARED_VIEWS, derived_relations
-from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, note_of, remember, remembered
+from usage_pipeline.marts.derived import SHARED_VIEWS
+from usage_pipeline.marts.fingerprints import (
+    Contents,
+    DayPrints,
+    announce,
+    fingerprints,
+    note_of,
+    remember,
+    remembered,
+)
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.progress import Tell, tell_nobody
-from usage_pipeline.windows import Window
 
 _MOST_ROWS = 200_000  # of usage and costs, that a mart is computed from at once
 _ALL = "all"  # the storage partition of a mart of scope whole
@@ -44,9 +47,17 @@ class MartBuild:
     rows: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """What was done for each mart, and the versions the marts have now."""
+
+    builds: list[MartBuild]
+    pinned: dict[str, Pinned]
+
+
 def build_marts(
     lake: Lake, contents: Contents, names: Iterable[str] | None = None, *, tell: Tell = tell_nobody
-) -> list[MartBuild]:
+) -> Built:
     """Bring marts (all, or the named ones and what they read) up to date with what a snapshot holds.
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
@@ -54,7 +65,7 @@ def build_marts(
     with workspace() as con:
         builder = _Builder(con, lake, contents.snapshot)
         try:
-            return _build_marts(builder, contents, names, tell)
+            return Built(builds=_build_marts(builder, contents, names, tell), pinned=builder.pins)
         finally:  # one mart that fails must not make the others forget
             remember(lake, builder.notes)
 
@@ -108,7 +119,7 @@ class _Builder:
         """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
         rows = self._compute(mart, organization, days)
         table = self.lake.mart(mart.name, rows.schema)
-        at = table.create()
+        at = self.pinned(mart.name).at or table.create()
         if at.schema() != DeltaSchema.from_arrow(rows.schema):
             table.overwrite(rows.schema.empty_table())  # the query has other columns now, so every day is new anyway
             at = table.create()
@@ -120,7 +131,7 @@ class _Builder:
             parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
             note={"mart": mart.name, "days": len(days)},
         )
-        self.pins.pop(mart.name, None)
+        self.pins[mart.name] = Pinned(table, at)  # delta-rs has made it the version that was written
         return int(rows.num_rows)
 
     def _compute(self, mart: Mart, organization: str, days: Collection[date]) -> pa.Table:
@@ -169,36 +180,57 @@ class _Builder:
         return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A mart of an organization that is out of date: the days that changed, with what they are made of now."""
+
+    mart: Mart
+    organization: str
+    changed: DayPrints
+    has_before: bool
+
+    def days(self, contents: Contents) -> list[date]:
+        """The days to compute."""
+        return sorted(contents.days[self.organization] if self.mart.is_whole else self.changed)
+
+
 def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None, tell: Tell) -> list[MartBuild]:
     marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
-    # Before any is written: a table that is made anew for one organization would be missing the others' rows.
-    readable = {name for name in wanted if builder.is_readable(name)}
-    built = remembered(builder.lake)
+    tasks = _tasks(builder, contents, wanted)
+    announce(builder.lake, [note_of(one.mart, one.organization, 0, one.changed) for one in tasks if one.has_before])
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    organizations = sorted({*contents.days, *(held for held, _ in built)})
-    for before_it, organization in enumerate(organizations):
-        days = contents.days[organization]
+    for done, task in enumerate(tasks):
+        tell("computing marts", done, len(tasks))
+        mart, days = task.mart, task.days(contents)
+        rows, keeps_others = 0, task.has_before
+        for portion in _portions(mart, task.organization, days, contents):
+            # Where nothing is remembered, whatever the table holds of the organization goes.
+            rows += builder.rebuild(mart, task.organization, portion, keeps_others=keeps_others)
+            keeps_others = True
+        builder.notes.append(note_of(mart, task.organization, rows, task.changed))
+        so_far = builds[mart.name]
+        builds[mart.name] = MartBuild(mart=mart.name, days=(*so_far.days, *days), rows=so_far.rows + rows)
+    return list(builds.values())
+
+
+def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> list[_Task]:
+    """What is out of date, in the order in which each finds right what it reads."""
+    marts, built = load_marts(), remembered(builder.lake)
+    # All at once: a table that is made anew for one organization would be missing the others' rows.
+    readable = {name for name in wanted if builder.is_readable(name)}
+    tasks = []
+    for organization in sorted({*contents.days, *(held for held, _ in built)}):
         prints: dict[str, DayPrints] = {}
-        for done, name in enumerate(wanted, before_it * len(wanted)):
-            tell("computing marts", done, len(organizations) * len(wanted))
-            mart = marts[name]
-            prints[name] = fingerprints(mart, organization, contents, prints)
+        for name in wanted:
+            prints[name] = fingerprints(marts[name], organization, contents, prints)
             before = built.get((organization, name), {}) if name in readable else {}
             changed = {day: now for day, now in prints[name].items() if before.get(day) != now}
             # Days the lake no longer knows go; the empty fingerprint says that they are gone.
             changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
             if changed or (not before and organization in builder.organizations(name)):
-                computed = sorted(days if mart.is_whole else changed)
-                rows, keeps_others = 0, bool(before)
-                for portion in _portions(mart, organization, computed, contents):
-                    # Where nothing is remembered, whatever the table holds of the organization goes.
-                    rows += builder.rebuild(mart, organization, portion, keeps_others=keeps_others)
-                    keeps_others = True
-                builder.notes.append(note_of(mart, organization, rows, changed))
-                so_far = builds[name]
-                builds[name] = MartBuild(mart=name, days=(*so_far.days, *computed), rows=so_far.rows + rows)
-    return list(builds.values())
+                tasks.append(_Task(marts[name], organization, changed, bool(before)))
+    return tasks
 
 
 def _portions(mart: Mart, organization: str, days: list[date], contents: Contents) -> list[list[date]]:
@@ -213,80 +245,3 @@ def _portions(mart: Mart, organization: str, days: list[date], contents: Content
         portions[-1].append(day)
         rows += own
     return portions
-
-
-def pin_mart(lake: Lake, name: str) -> Pinned:
-    """The newest version of a mart, with the schema its query gives today."""
-    table = lake.mart(name, mart_schema(name))
-    return Pinned(table, table.open_or_none())
-
-
-def mart_schema(name: str) -> pa.Schema:
-    """A mart's columns and types, found by asking the engine about its query over empty tables."""
-    return _mart_schemas(tuple(ENDPOINTS))[name]
-
-
-@cache
-def _mart_schemas(_endpoints: tuple[str, ...]) -> dict[str, pa.Schema]:
-    """All of them at once, for their inputs are the same; the answer changes only with the endpoint table.
-
-    What a query reads is an empty table, not the view behind it: to plan a view is to plan all it stands on.
-    """
-    schemas = {}
-    with workspace() as con:
-        marts = [Relation(schema="marts", name=name, sql=mart.sql, comment="") for name, mart in load_marts().items()]
-        for schema in ("usage", "dims", "meta", "derived", "marts"):
-            con.execute(f"create schema {schema}")
-        for relation in [*_empty_relations(), *marts]:
-            name = f"{relation.schema}.{identifier(relation.name)}"
-            con.execute(f"create table {name} as {relation.sql}")
-        for name in load_marts():
-            described = con.sql(f"select *, ''::varchar as {PART} from marts.{identifier(name)}")  # noqa: S608
-            schemas[name] = described.to_arrow_table().schema
-    return schemas
-
-
-def _empty_relations() -> list[Relation]:
-    """The usage and dimension tables without any file, and the derived views over them."""
-    empty = [Relation(schema="dims", name=name, sql=scan_sql(dim.schema, []), comment="") for name, dim in DIMS.items()]
-    empty += [
-        Relation(schema="usage", name=name, sql=scan_sql(usage_schema(row), [], leave_out=[PART]), comment="")
-        for name, row in ENDPOINTS.items()
-    ]
-    billed = "select null::varchar as organization, null::date as date where false"
-    empty.append(Relation(schema="meta", name="billed_days", sql=billed, comment=""))
-    return empty + derived_relations()
-
-
-def pin_marts(lake: Lake) -> dict[str, Pinned]:
-    """The newest version of every mart."""
-    return {name: pin_mart(lake, name) for name in load_marts()}
-
-
-def mart_relations(marts: Mapping[str, Pinned]) -> list[Relation]:
-    """The marts as readers of the published file see them."""
-    return [
-        Relation(
-            schema="marts",
-            name=name,
-            sql=shown_scan(pinned, leave_out=[PART]),
-            comment=load_marts()[name].description,
-            column_comments=column_texts(one for one in pinned.table.schema.names if one != PART),
-        )
-        for name, pinned in marts.items()
-    ]
-
-
-def mart_rows(lake: Lake, name: str, organization: str, window: Window) -> dict[date, int]:
-    """The rows a mart has of each day of a window; days without rows are absent."""
-    pinned = pin_mart(lake, name)
-    if "date" not in pinned.table.schema.names:
-        return {}  # a mart over all days has none of its own
-    scan = pinned.scan({(organization, part) for part in storage_parts(window.dates())})
-    with session() as con:
-        rows = con.execute(
-            f"select date, count(*) from ({scan}) "  # noqa: S608 - own file list
-            "where organization = $organization and date >= $first and date < $end group by date",
-            {"organization": organization, "first": window.start.date(), "end": window.end.date()},
-        ).fetchall()
-    return dict(rows)

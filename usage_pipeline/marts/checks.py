@@ -13,8 +13,8 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.derived_lines import LINE_ITEM
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.windows import Window
 
 _MINE = "organization = $organization and date >= $first and date < $end"

@@ -11,8 +11,8 @@ from typing import Any
 
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.labels import labelled, last_names
+from usage_pipeline.marts.tables import pin_mart
 
 _EXPLAIN = "usage-pipeline explain"  # the command that messages advise; with whose it is where there are several
 _NOW = "organization = $organization and month = date_trunc('month', as_of)"

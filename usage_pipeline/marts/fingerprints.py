@@ -23,6 +23,8 @@ from usage_pipeline.windows import utc_now
 # The one "day" under which a mart of scope whole is remembered.
 WHOLE = date(1, 1, 1)
 
+_BEGUN = "begun"  # no hash, so no day is ever made of it
+
 _REMEMBERED = """
 select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint
 from (select organization, mart, built_at, unnest(days, recursive := true) from ({log}))
@@ -107,6 +109,16 @@ def note_of(mart: Mart, organization: str, rows: int, built: DayPrints) -> dict[
         "rows": rows,
         "days": [{"date": day, "fingerprint": fingerprint} for day, fingerprint in sorted(built.items())],
     }
+
+
+def announce(lake: Lake, notes: Sequence[Mapping[str, Any]]) -> None:
+    """Say what is about to be computed, before any of it is: until it is remembered nobody knows what it holds.
+
+    Killed in between, the next build must not take a mart for what it was before: its days may by then be made of just
+    that again.
+    """
+    begun = [{**note, "days": [{**day, "fingerprint": _BEGUN} for day in note["days"]]} for note in notes]
+    remember(lake, begun)
 
 
 def remember(lake: Lake, notes: Sequence[Mapping[str, Any]]) -> None:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from usage_pipeline.lake.engine import identifier, literal, workspace
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import pin_mart
 from usage_pipeline.marts.focus_columns import FocusColumn, Form, Version, columns_of
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.marts.views import focus_type
 from usage_pipeline.windows import Window
 

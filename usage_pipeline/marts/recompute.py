@@ -15,9 +15,10 @@ from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.schemas import PART
 from usage_pipeline.lake.snapshot import Snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import build_marts, pin_mart
+from usage_pipeline.marts.build import build_marts
 from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remembered
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.progress import Tell
 
 _DIFFERENT = """

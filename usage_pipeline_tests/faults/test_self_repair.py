@@ -364,7 +364,7 @@ def test_a_killed_doctor_is_finished_by_the_next(synced: Settings, monkeypatch: 
 
 def test_log_entries_outlive_delta_s_own_tidying() -> None:
     """delta-rs would delete log entries older than its retention at each checkpoint; here they stay."""
-    assert store._HOOKS.cleanup_expired_logs is False
+    assert store.HOOKS.cleanup_expired_logs is False
 
 
 def _run(arguments: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

@@ -13,10 +13,10 @@ import pytest
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.engine import connect, literal
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.checks import unallocated_difference
 from usage_pipeline.marts.focus_columns import COLUMNS, EXTRA_COLUMNS, VERSIONS, Version, columns_of
 from usage_pipeline.marts.focus_rules import BrokenRule, broken_rules, broken_rules_of, rules_of
+from usage_pipeline.marts.tables import mart_schema
 from usage_pipeline.marts.views import focus_type, focus_view_name
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh

@@ -11,13 +11,16 @@ from usage_pipeline.lake.schemas import PART
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts import build
-from usage_pipeline.marts.build import build_marts, mart_schema
+from usage_pipeline.marts.build import build_marts
 from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import mart_schema
+from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
+from usage_pipeline_tests.oracle.points import Killed, killing
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
@@ -159,7 +162,7 @@ def test_a_changed_query_computes_every_day_again(data_dir: Path, monkeypatch: p
     """A mart whose SQL changed, columns included, is rebuilt whole by the next refresh."""
     from dataclasses import replace
 
-    from usage_pipeline.marts import build
+    from usage_pipeline.marts import build, tables
 
     service, settings = Played(NOW), played_settings(data_dir)
     result = {"object": "organization.usage.embeddings.result", "model": "m", "num_model_requests": 1}
@@ -168,15 +171,16 @@ def test_a_changed_query_computes_every_day_again(data_dir: Path, monkeypatch: p
     marts = dict(load_marts())
     changed = marts["usage_daily_by_model"].sql.replace("as input_tokens", "as total_input_tokens")
     marts["usage_daily_by_model"] = replace(marts["usage_daily_by_model"], sql=changed)
-    monkeypatch.setattr(build, "load_marts", lambda: marts)  # stands for a newer version of the package
-    build._mart_schemas.cache_clear()
+    for module in (build, tables):
+        monkeypatch.setattr(module, "load_marts", lambda: marts)  # stands for a newer version of the package
+    tables._mart_schemas.cache_clear()
     try:
         builds = {one.mart: len(one.days) for one in refresh(settings).builds}
         assert {name for name, days in builds.items() if days} == {"usage_daily_by_model"}
         assert builds["usage_daily_by_model"] == 2
         assert rows(settings, "select total_input_tokens from marts.usage_daily_by_model") == [(7,)]
     finally:
-        build._mart_schemas.cache_clear()
+        tables._mart_schemas.cache_clear()
 
 
 def test_naming_a_mart_builds_what_it_reads_first(data_dir: Path) -> None:
@@ -185,7 +189,7 @@ def test_naming_a_mart_builds_what_it_reads_first(data_dir: Path) -> None:
     service.put("costs", FIRST, {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}})
     service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
     lake = Lake(settings.lake_dir)
-    builds = build_marts(lake, Contents(take_snapshot(lake)), ["cost_daily_by_project"])
+    builds = build_marts(lake, Contents(take_snapshot(lake)), ["cost_daily_by_project"]).builds
     assert [build.mart for build in builds] == ["cost_daily", "cost_daily_by_project"]
 
 
@@ -218,3 +222,21 @@ def test_currencies_are_never_added_together(data_dir: Path) -> None:
     for table in ("cost_daily", "cost_daily_by_project"):
         assert rows(settings, f"select currency, amount from marts.{table} order by 1") == expected
     assert rows(settings, "select unit, value from marts.usage_daily order by 1") == expected
+
+
+def test_a_day_that_is_again_what_it_was_is_computed_again_after_a_kill(data_dir: Path) -> None:
+    """A build died when a mart was written and not yet noted; then the bill went back to what had been noted."""
+    service, settings = Played(NOW), played_settings(data_dir)
+
+    def sync(amount: int) -> None:
+        cost = {"object": "organization.costs.result", "amount": {"value": amount, "currency": "usd"}}
+        service.put("costs", FIRST, cost)
+        service.now += timedelta(minutes=1)
+        service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "costs")
+
+    sync(1)
+    with pytest.raises(Killed), killing("before the marts are remembered"):
+        sync(2)
+    sync(1)
+    assert rows(settings, "select amount from marts.cost_daily") == [(Decimal(1),)]
+    assert not verify(settings).findings

@@ -11,10 +11,10 @@ import pytest
 
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts import derived
-from usage_pipeline.marts.build import mart_schema
 from usage_pipeline.marts.checks import UNSETTLED_DAYS, not_comparable, unallocated_difference, unreconciled
 from usage_pipeline.marts.derived import derived_relations
 from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import mart_schema
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import PAYLOADS, Played, played_settings

@@ -99,6 +99,17 @@ def test_upkeep_that_is_killed_is_ended_by_the_next(settings: Settings, monkeypa
     assert len(_data_files(settings, "usage/costs")) == 2
 
 
+def test_upkeep_of_an_older_lake_shortens_its_logs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table whose last checkpoint is many commits ago gets one; what tables say stays, and is as recorded."""
+    before = everything(settings)
+    monkeypatch.setattr(compaction, "CHECKPOINT_EVERY", 2)
+    maintain(settings)
+    for table in ("usage/costs", "marts/cost_daily", "meta/sync_log"):
+        assert (settings.lake_dir / table / "_delta_log" / "_last_checkpoint").exists()
+    assert everything(settings) == before
+    assert not verify(settings).findings
+
+
 def test_upkeep_of_a_damaged_warehouse_changes_nothing(settings: Settings) -> None:
     """An old file may be what mends it, so the doctor comes first."""
     file = max(_data_files(settings, "usage/costs"))
