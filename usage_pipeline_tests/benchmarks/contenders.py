@@ -15,6 +15,7 @@ import duckdb
 
 from usage_pipeline_tests.benchmarks.work import MEASURES, Work
 
+OURS = "usage_pipeline"
 PEERS = Path(__file__).with_name("peers")
 _SUMS = ", ".join(f"sum({name})::bigint" for name in MEASURES)
 
@@ -50,7 +51,7 @@ def _script(name: str) -> Callable[[str, str, Work, Path], list[str]]:
 def _sync(python: str, _base: str, work: Work, _folder: Path) -> list[str]:
     """What people type."""
     days = ["--since", str(work.first_day), "--until", str(work.last_day + timedelta(days=1))]
-    return [python, "-m", "usage_pipeline", "sync", "--endpoint", "completions", *days]
+    return [python, "-m", OURS, "sync", "--endpoint", "completions", *days]
 
 
 def _database(name: str, table: str) -> Callable[[Path], tuple[Path | None, str]]:
@@ -61,7 +62,7 @@ CONTENDERS = {
     one.name: one
     for one in (
         Contender(
-            name="usage_pipeline",
+            name=OURS,
             packages=None,
             command=_sync,
             stored=lambda folder: (folder / "data" / "warehouse.duckdb", "usage.completions"),
@@ -114,12 +115,12 @@ def python_of(contender: Contender, environments: Path) -> str:
     return str(python)
 
 
-def environment_of(base: str, folder: Path) -> Mapping[str, str]:
-    """The variables a contender runs with."""
+def environment_of(base: str, folder: Path, width: str = "1m") -> Mapping[str, str]:
+    """The variables a contender runs with; `data` in the folder is ours."""
     ours = {
         "OPENAI_BASE_URL": base,
         "OPENAI_ADMIN_KEY": "sk-admin-benchmark-0000000000000000",
-        "USAGE_PIPELINE_BUCKET_WIDTH": "1m",
+        "USAGE_PIPELINE_BUCKET_WIDTH": width,
         "USAGE_PIPELINE_DATA_DIR": str(folder / "data"),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
