@@ -97,6 +97,12 @@ CONTENDERS = {
             command=_script("singer"),
             stored=_database("singer", "usage.completions"),
         ),
+        Contender(
+            name="pyairbyte",
+            packages=("airbyte==0.71.*",),
+            command=_script("pyairbyte"),
+            stored=_database("pyairbyte", "usage.completions"),
+        ),
     )
 }
 
