@@ -69,11 +69,11 @@ def _parts(home: Path, own: Mapping[str, float], whole: float) -> Iterator[Row]:
         around += seconds - mine
     for kind, seconds in working.items():
         yield _row(f"our work in steps: {kind}", steps[kind], seconds)
-    yield _row("Dagster in steps: inputs, outputs, events", len(took), around)
-    yield _row("Dagster between steps", "", max(e.timestamp for e in events) - events[0].timestamp - sum(took.values()))
-    yield _row(
-        "before and after the run: imports, definitions", "", whole - (events[-1].timestamp - events[0].timestamp)
-    )
+    yield _row("Dagster in steps: an event for each asset and day, checks", len(took), around)
+    first, begin, end = events[0].timestamp, min(began.values()), events[-1].timestamp
+    yield _row("Dagster before the first step: an event for each asset and day", "", begin - first)
+    yield _row("Dagster between steps", "", end - begin - sum(took.values()))
+    yield _row("before and after the run: imports, definitions, results", "", whole - (end - first))
     yield _row("events written (number, not seconds)", len(events), 0)
 
 
