@@ -20,6 +20,10 @@ _ROW = 18
 _FONT = "system-ui, sans-serif"  # measured to leave room for labels, so it must be the page's own
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 _SPACED_DAYS = 100  # bars of more would be thinner than the space between them
+_BETWEEN_ROWS = 0.06  # of a row
+_APART = 6  # pixels at least between two of them
+_END_LABEL = 14  # pixels for half of the name of the last day, which its bar may be too thin for
+_LABELS = 8  # about as many days are named below a chart
 HEAT_STEPS = 6
 
 Spec = dict[str, Any]
@@ -132,12 +136,20 @@ def coverage(cells: Sequence[tuple[str, date, State]], names: Sequence[str]) -> 
     """A cell for each endpoint and day: what is known of it."""
     data = [{"e": endpoint, "d": day.isoformat(), "s": state} for endpoint, day, state in cells]
     colours = alt.Scale(domain=list(get_args(State)), range=[f"var(--day-{state})" for state in get_args(State)])
+    days = sorted({day for _, day, _ in cells})
     drawn = (
         alt.Chart(_data(data))
-        .mark_rect(stroke="var(--card)", strokeWidth=0.5)
+        # of many days the lines between them would cover the cells: only the rows stand apart
+        .mark_rect(stroke="var(--card)", strokeWidth=0.5 if len(days) <= _SPACED_DAYS else 0)
         .encode(
-            x=_day_axis(sorted({day for _, day, _ in cells})),
-            y=alt.Y("e:O", title=None, sort=list(names), axis=alt.Axis(labelLimit=150)),
+            x=_day_axis(days),
+            y=alt.Y(
+                "e:O",
+                title=None,
+                sort=list(names),
+                axis=alt.Axis(labelLimit=150),
+                scale=alt.Scale(paddingInner=_BETWEEN_ROWS),
+            ),
             color=alt.Color("s:N", scale=colours, legend=None),
             tooltip=alt.Tooltip("s:N"),
         )
@@ -152,7 +164,7 @@ def _data(values: list[dict[str, Any]]) -> alt.InlineData:
 def _day_axis(days: Sequence[date]) -> alt.X:
     """Days as bands; all of them, whatever is hidden."""
     scale = _day_scale(days[0], days[-1] + timedelta(days=1))
-    return alt.X("d:T", timeUnit="utcyearmonthdate", title=None, axis=_day_labels(), scale=scale)
+    return alt.X("d:T", timeUnit="utcyearmonthdate", title=None, axis=_band_labels(days), scale=scale)
 
 
 def _day_scale(first: date, last: date) -> alt.Scale:
@@ -160,8 +172,24 @@ def _day_scale(first: date, last: date) -> alt.Scale:
     return alt.Scale(type="utc", domain=ends)
 
 
+def _band_labels(days: Sequence[date]) -> alt.Axis:
+    """Every so many days, below the middle of their bands; of many days, whose bands are thin, as below lines."""
+    if len(days) > _SPACED_DAYS:
+        return _day_labels()
+    middle = alt.ExprRef(f"width / {len(days)} / 2")
+    step = -(-len(days) // _LABELS)
+    named = [alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True) for day in days[::step]]
+    return alt.Axis(
+        format="%-d %b", labelOverlap="greedy", labelSeparation=_APART, grid=False, labelAngle=0, values=named,
+        labelFlush=False, tickOffset=middle,
+    )  # fmt: skip
+
+
 def _day_labels() -> alt.Axis:
-    return alt.Axis(format="%-d %b", labelOverlap=True, labelFlush=True, grid=False, tickCount=8, labelAngle=0)
+    return alt.Axis(
+        format="%-d %b", labelOverlap="greedy", labelSeparation=_APART, labelFlush=True, grid=False,
+        tickCount=_LABELS, labelAngle=0,
+    )  # fmt: skip
 
 
 def _money_axis(labels: str) -> alt.Axis:
@@ -174,7 +202,7 @@ def _spec(chart: alt.Chart | alt.LayerChart, *, height: int) -> Spec:
         font=_FONT,
         aria=False,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        padding=2,
+        padding={"left": 2, "top": 2, "right": _END_LABEL, "bottom": 2},
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(
             labelColor="var(--soft)",

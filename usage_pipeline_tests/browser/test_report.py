@@ -36,6 +36,18 @@ _DRAWN = """
 [...document.querySelectorAll('[data-chart="project"] .mark-rect path')]
   .filter((bar) => bar.getBBox().height > 0).length
 """
+# Of a chart: the middles of its days, its days' names with where they begin and end, and where it ends.
+_PLACES = """
+(chart) => {
+  const svg = document.querySelector(`[data-chart="${chart}"] svg`), box = (one) => one.getBoundingClientRect();
+  const middle = (one) => Math.round(box(one).left + box(one).width / 2);
+  const bars = [...svg.querySelectorAll(".mark-rect path")].map(middle);
+  const names = [...svg.querySelectorAll("text")].filter((one) => /^\\d+ [A-Z][a-z]{2}$/.test(one.textContent))
+    .filter((one) => +getComputedStyle(one).opacity > 0);
+  return [[...new Set(bars)].sort((a, b) => a - b),
+    names.map((one) => [one.textContent, box(one).left, box(one).right]), box(svg).right];
+}
+"""
 _BARS = '[data-chart="project"] .mark-rect path'
 
 
@@ -59,11 +71,15 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         bills.bill_days(date(2026, 9, 20), date(2026, 11, 20), "12.5", quantity=5)
         bills.budget("organization,,,300.00,usd")
         billed = bills.sync(date(2026, 9, 20), date(2026, 11, 20))
+        bills = Bills(folder / "long")
+        bills.bill_days(date(2025, 12, 10), date(2026, 11, 20), "12.5", quantity=5)
+        long = bills.sync(date(2025, 12, 10), date(2026, 11, 20))
     asked: dict[str, tuple[Settings, dict[str, Any]]] = {
         "no bill": (bare, {}),
         "one day": (billed, {"last": 1}),
         "a month that is over": (billed, {"month": "2026-10"}),
         "a month with a budget": (billed, {}),
+        "a year": (long, {"last": 366}),
     }
     return {
         name: write_report(settings, now=NOW, output=folder / f"{name}.html", **more).path
@@ -173,6 +189,30 @@ def test_pointing_tells_the_day_in_utc(viewer: Viewer, report: Path) -> None:
         labels = seen.page.locator('[data-chart="project"] .mark-text text').all_text_contents()
         assert "1 Nov" in labels
     assert seen.logged == []
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_day_is_named_below_the_middle_of_its_bar(viewer: Viewer, report: Path, width: int) -> None:
+    """Names of days stand centred below their bars, apart from each other and inside the chart."""
+    with viewer.open(report, width=width) as seen:
+        for chart in ("project", "coverage"):
+            bars, names, right = seen.page.evaluate(_PLACES, chart)
+            assert len(names) > 1
+            assert [before[2] < after[1] - 4 for before, after in pairwise(names)].count(False) == 0, "apart"
+            for day, left, end in names:
+                assert abs((left + end) / 2 - bars[int(day.split()[0]) - 1]) < 2, (chart, day)
+                assert end <= right, (chart, day)
+    assert seen.logged == []
+
+
+def test_a_year_of_days_can_be_told_apart(viewer: Viewer, others: dict[str, Path]) -> None:
+    """Where a day is a pixel or two wide, no line between days takes the colour away that says what is known of it."""
+    with viewer.open(others["a year"], width=375) as seen:
+        cells = seen.page.locator('[data-chart="coverage"] .mark-rect path')
+        assert cells.count() > 300
+        assert cells.first.evaluate("cell => getComputedStyle(cell).strokeWidth") == "0px"
+        names = seen.page.evaluate(_PLACES, "coverage")[1]
+        assert [before[2] < after[1] - 4 for before, after in pairwise(names)].count(False) == 0, "apart"
 
 
 def test_light_and_dark_can_be_chosen(viewer: Viewer, report: Path) -> None:
