@@ -1,8 +1,9 @@
 """How a table is laid out so that it fits: nothing is cut, no word and no number is broken.
 
 Put the choice between layouts here; what values look like is console.py's. On a terminal, from wide to narrow: a table;
-a table without the columns that say the same in every row, which is said once; the first column on a line of its own;
-one value a line. What is piped is never folded, for there is no width it has to fit.
+a table without the columns that say the same in every row, which is said once, where then no cell is wrapped; a table
+with wrapped cells; one without the said columns too; the first column on a line of its own; one value a line. What is
+piped is never folded, for there is no width it has to fit.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -63,9 +64,12 @@ def print_table(
     if not console.is_terminal:
         _print_table(console, shown, [column.widest for column in shown])
         return
-    same = [column for column in shown[1:] if column.is_same]
+    same = [column for column in shown if column.is_same]
+    if len(same) == len(shown):
+        same = same[1:]
     differing = [column for column in shown if column not in same]
-    if (widths := _fitting(shown, console.width)) is not None:
+    is_better_folded = bool(same) and not _fits_whole(shown, console.width) and _fits_whole(differing, console.width)
+    if not is_better_folded and (widths := _fitting(shown, console.width)) is not None:
         _print_table(console, shown, widths)
     elif same and (widths := _fitting(differing, console.width)) is not None:
         _print_same(console, same)
@@ -80,6 +84,11 @@ def print_table(
 def _column(name: str, values: Sequence[Any], is_right: bool) -> _Column:
     is_number = any(isinstance(value, int | Decimal | float) and not isinstance(value, bool) for value in values)
     return _Column(text(name), tuple(map(text, values)), is_right or is_number)
+
+
+def _fits_whole(columns: Sequence[_Column], room: int) -> bool:
+    """Whether they fit as a table in which nothing is wrapped."""
+    return sum(column.widest + _AROUND for column in columns) + _EDGES <= room
 
 
 def _fitting(columns: Sequence[_Column], room: int) -> list[int] | None:

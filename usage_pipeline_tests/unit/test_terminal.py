@@ -179,12 +179,34 @@ _LONG = Decimal("12345678901234567.12345678901234567890")
         (["a", "b"], [(1, "x")], r"┃ a ┃ b ┃"),
         (["day", "what"], [("2026-11-01", "many words " * 9), ("2026-11-02", "")], r"│ 2026-11-01 │ many words"),
         (["name", "same", "n"], [("x" * 30, "s" * 30, 1), ("y" * 30, "s" * 30, 2)], r"In every row: same s{30}\.\n┏"),
-        (["name", *"abcdef"], [("x" * 40, *([n] * 6)) for n in (1000, 2000)], r"\nx{40}\n +1000 +1000"),
+        (
+            ["name", "n", "why"],
+            [(name, 1, "358 days never read") for name in ("x" * 36, "y")],
+            r"358 days never read\.\n┏",
+        ),
+        (["of", "name", "n"], [("s" * 30, "x" * 30, 1), ("s" * 30, "y" * 30, 2)], r"In every row: of s{30}\.\n┏"),
+        (["a" * 30, "b" * 30], [(1, 2), (1, 2)], r"In every row: b{30} 2\.\n┏"),
+        (
+            ["name", *"abcdef"],
+            [(name * 40, *([n] * 6)) for name, n in (("x", 1000), ("y", 2000))],
+            r"\nx{40}\n +1000 +1000",
+        ),
         (["c" * 25, "d"], [(_LONG, _LONG)], r"row 1 ─+\nc{25}\n  12345678901234567\.1234567890123456789\n"),
         (["[red]x", "y"], [("[bold]z", None)], r"\[bold\]z"),
         (["nothing"], [], r"nothing"),
     ],
-    ids=["as it is", "wrapped between words", "said once", "a line of its own", "a value a line", "markup", "no rows"],
+    ids=[
+        "as it is",
+        "wrapped between words",
+        "said once",
+        "said once rather than wrapped",
+        "the first one too",
+        "all the same",
+        "a line of its own",
+        "a value a line",
+        "markup",
+        "no rows",
+    ],
 )
 def test_a_table_takes_the_layout_that_fits(
     columns: list[str], rows: list[tuple[object, ...]], says: str, monkeypatch: pytest.MonkeyPatch
