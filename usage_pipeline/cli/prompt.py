@@ -15,6 +15,14 @@ from usage_pipeline.lake.query import ask
 from usage_pipeline.settings import Settings
 
 _ROWS = 200
+_LEAVING = (".quit", ".exit", "quit", "exit")
+_HELP = (
+    "`.tables` lists what can be asked, `describe marts.cost_daily;` the columns of one; Tab completes names; a query "
+    "ends with a semicolon or an empty line; `.quit` leaves."
+)
+_TABLES = """
+select schema_name || '.' || view_name as "table", comment as what from duckdb_views() where not internal order by all
+"""
 _NAMES = """
 select schema_name || '.' || view_name from duckdb_views() where not internal
 union select column_name from duckdb_columns() where not internal
@@ -34,7 +42,7 @@ def run_prompt(settings: Settings) -> None:
     readline.set_completer_delims(" \t\n(),;=<>+-*/'\"")
     readline.set_completer(_Completer(words))
     readline.parse_and_bind("tab: complete")
-    say("A query ends with a semicolon; Tab completes names, `.quit` or Ctrl-D leaves.")
+    say("A query ends with a semicolon; Tab completes names, `.help` helps, `.quit` or Ctrl-D leaves.")
     for query in _queries():
         try:
             with ask(settings.warehouse_path, settings.lake_dir, query) as answer:
@@ -62,8 +70,14 @@ def _queries() -> Iterator[str]:
             lines = []
             err().print()
             continue
-        if line.strip() in (".quit", ".exit"):
+        if line.strip().removesuffix(";") in _LEAVING:
             return
+        if not lines and line.lstrip().startswith("."):  # as in other clients, where no semicolon ends such a line
+            if line.strip() == ".tables":
+                yield _TABLES
+            else:
+                say(_HELP)
+            continue
         lines.append(line)
         whole = "\n".join(lines).strip()
         if not whole:

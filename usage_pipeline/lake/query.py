@@ -76,16 +76,21 @@ def _said_plainly() -> Iterator[None]:
         yield
     except duckdb.PermissionException as refused:
         raise FixConfig(
-            f"the query failed: {str(refused).strip()} Queries read the lake's files and nothing else; if the data "
+            f"the query failed: {_told(refused)} Queries read the lake's files and nothing else; if the data "
             "folder was moved, run `usage-pipeline publish`."
         ) from None
     except duckdb.IOException as gone:
         raise LakeDamaged(
-            f"the query failed: {str(gone).strip()} If the data folder was moved or warehouse.duckdb is damaged, run "
+            f"the query failed: {_told(gone)} If the data folder was moved or warehouse.duckdb is damaged, run "
             "`usage-pipeline publish`; if files of the lake were lost, `usage-pipeline replay`."
         ) from None
     except duckdb.Error as wrong:
-        raise FixConfig(f"the query failed: {str(wrong).strip()}") from None
+        raise FixConfig(f"the query failed: {_told(wrong)}") from None
+
+
+def _told(error: duckdb.Error) -> str:
+    """The engine's words without the line of carets, which points at nothing once the message is one line."""
+    return "\n".join(line for line in str(error).strip().splitlines() if line.strip(" ^") or not line)
 
 
 def _check_reads_only(sql: str) -> None:

@@ -71,9 +71,30 @@ def test_queries_are_answered_one_after_the_other(still_world: World, settings: 
         terminal.type("selec 1;\n")
         shown = terminal.until("sql> ")
         assert "the query failed: Parser Error" in shown
+        assert "^" not in shown, "nothing is above it in one line"
         terminal.type("select 40 + 2 as answer;\n")
         assert "42" in terminal.until("sql> ")
         terminal.type(".quit\n")
+        assert terminal.process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("leave", [".quit", "exit;"])
+def test_commands_of_other_clients_are_not_waited_for(
+    leave: str, still_world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """A line that begins with a dot is answered at once, and leaving takes the usual words."""
+    still_world.sync(settings, last_days(1), ["vector_stores"])
+    with _prompt(settings, tmp_path) as terminal:
+        terminal.until("sql> ")
+        terminal.type(".help\n")
+        assert "`.tables`" in terminal.until("sql> ")
+        terminal.type(".tables\n")
+        shown = terminal.until("sql> ")
+        assert "marts.cost_daily" in shown
+        assert "Bytes held in vector stores." in shown, "with what it says of itself"
+        terminal.type("describe marts.cost_daily;\n")
+        assert "line_item" in terminal.until("sql> ")
+        terminal.type(f"{leave}\n")
         assert terminal.process.wait(timeout=60) == 0
 
 
