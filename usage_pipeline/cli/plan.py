@@ -6,6 +6,7 @@ from usage_pipeline.api.client import CONCURRENCY
 from usage_pipeline.cli.console import print_json, say
 from usage_pipeline.cli.sync import window_of
 from usage_pipeline.cli.tables import print_table
+from usage_pipeline.guard import keep_demo_apart
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.store import Lake
@@ -24,6 +25,7 @@ def run_plan(
     organizations = Organizations.from_env()
     chosen, endpoints = organizations.choose(labels), choose_endpoints(names)
     window, now = window_of(since, until), utc_now()
+    keep_demo_apart(organizations.folder)  # a sync would refuse: there is nothing to plan
     with files_explained("plan"):
         log = CoverageLog(Lake(organizations.folder.lake_dir))
         reads = [(one, read) for one in chosen for read in planned_reads(one, log, endpoints, window, now)]

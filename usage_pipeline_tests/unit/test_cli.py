@@ -362,12 +362,12 @@ def test_publish_brings_a_moved_folder_back(world: World, tmp_path: Path) -> Non
 
 
 def test_made_up_and_real_rows_never_share_a_warehouse(still_world: World, tmp_path: Path) -> None:
-    """A sync into the demo's folder is refused with the way out; nothing is fetched."""
+    """A sync into the demo's folder is refused with the way out, and so is a plan of it; nothing is fetched."""
     settings = still_world.settings(tmp_path / "data", USAGE_PIPELINE_ORGANIZATION="demo")
     still_world.sync(settings, last_days(1), ["images"])
-    assert_one_line(
-        run("sync", "--endpoint", "images", cwd=tmp_path, **env(settings)), "made-up rows.*USAGE_PIPELINE_DATA_DIR", 2
-    )
+    for command in ("sync", "plan"):
+        refused = run(command, "--endpoint", "images", cwd=tmp_path, **env(settings))
+        assert_one_line(refused, "made-up rows.*USAGE_PIPELINE_DATA_DIR", 2)
 
 
 def test_what_is_written_is_for_the_owner_alone(tmp_path: Path) -> None:
