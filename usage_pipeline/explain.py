@@ -119,7 +119,8 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
     days = tuple(len(window.dates()) - len(gone) for window, gone in zip((first, second), missing, strict=True))
     for window, count in zip((first, second), days, strict=True):
         if not count:
-            raise FixConfig(f"no cost is known of {window}: {_sync(settings.command('sync'), window)}")
+            way_out = _sync(settings.command("sync"), window).removesuffix(".")
+            raise FixConfig(f"no cost is known of {window}: {way_out}, where the service has bills of these days.")
     currencies = [code for (code,) in _ask(settings, _CURRENCIES) if code]
     if currencies and currency not in currencies:
         raise FixConfig(f"nothing was billed in {currency!r}: --currency {' or '.join(currencies)}.")

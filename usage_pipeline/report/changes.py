@@ -56,7 +56,8 @@ def movers(facts: Facts) -> list[Movers]:
 def notes(facts: Facts) -> list[str]:
     """What to know before trusting the comparison."""
     if facts.unexplained is not None:
-        return [shown(facts.unexplained, _SENTENCE)]
+        said = facts.unexplained
+        return [shown(said[:1].upper() + said[1:], _SENTENCE)]
     found = facts.explanations.values()
     return list(dict.fromkeys(shown(line, _SENTENCE) for one in found for line in caveats(one)))
 

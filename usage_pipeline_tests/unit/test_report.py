@@ -175,6 +175,8 @@ def test_the_days_begin_with_the_first_known_one(billed: Settings, tmp_path: Pat
     done, page = written(billed, tmp_path, last=366)
     assert (done.first_day, done.last_day) == ("2026-09-01", "2026-11-19")
     assert "There is nothing earlier to compare with." in page
+    assert "No cost is known of 2024-11-18..2025-11-19: run" in plain(section(page, "changes"))
+    assert "where the service has bills of these days." in plain(section(page, "changes")), "a year back it has none"
     one = choose_period(None, 1, AS_OF, FIRST)
     assert one.days == [AS_OF]
     assert one.month == date(2026, 11, 1)
