@@ -65,7 +65,8 @@ def build_marts(
     with workspace() as con:
         builder = _Builder(con, lake, contents.snapshot)
         try:
-            return Built(builds=_build_marts(builder, contents, names, tell), pinned=builder.pins)
+            builds = _build_marts(builder, contents, names, tell)
+            return Built(builds=builds, pinned={one.mart: builder.pinned(one.mart) for one in builds})
         finally:  # one mart that fails must not make the others forget
             remember(lake, builder.notes)
 

@@ -64,18 +64,19 @@ def fingerprints(mart: Mart, organization: str, contents: Contents, upstream: Ma
         contents: what there is to read.
         upstream: fingerprints of the marts it reads, by name.
     """
+    endpoints, marts, dims = sorted(mart.endpoints), sorted(mart.marts), sorted(mart.dims)
     fixed = [mart.sql_hash]
     if mart.is_whole:
-        fixed += [f"{name}={contents.dims.whole[name]}" for name in sorted(mart.dims)]
-    fixed += [f"{name}={upstream[name][WHOLE]}" for name in sorted(mart.marts) if WHOLE in upstream[name]]
+        fixed += [f"{name}={contents.dims.whole[name]}" for name in dims]
+    fixed += [f"{name}={upstream[name][WHOLE]}" for name in marts if WHOLE in upstream[name]]
     if mart.needs_billed_days:
         fixed.append(f"billed_days={_hash(contents.billed[organization])}")
     found: DayPrints = {}
     for day, held in contents.days[organization].items():
-        parts = [f"{name}={held[name]}" for name in sorted(mart.endpoints) if name in held]
-        parts += [f"{name}={upstream[name][day]}" for name in sorted(mart.marts) if day in upstream[name]]
+        parts = [f"{name}={held[name]}" for name in endpoints if name in held]
+        parts += [f"{name}={upstream[name][day]}" for name in marts if day in upstream[name]]
         if parts and not mart.is_whole:
-            parts += [f"{name}={contents.dims.on(name, organization, day)}" for name in sorted(mart.dims)]
+            parts += [f"{name}={contents.dims.on(name, organization, day)}" for name in dims]
         if parts:
             found[day] = _hash([*fixed, *parts])
     if not mart.is_whole:

@@ -101,7 +101,7 @@ MUTANTS = (
     Mutant("replay forgets the checks that found nothing new", "replay.py",
            "if history.unchanged.num_rows:", "if False:"),
     Mutant("marts: a restated day is not computed again", "marts/fingerprints.py",
-           'f"{name}={held[name]}" for name in sorted(mart.endpoints)', 'f"{name}" for name in sorted(mart.endpoints)'),
+           'f"{name}={held[name]}" for name in endpoints', 'f"{name}" for name in endpoints'),
     Mutant("marts: what was built is remembered as it was first", "marts/fingerprints.py",
            "arg_max(fingerprint, built_at)", "arg_min(fingerprint, built_at)"),
     Mutant("marts: a build that died is taken for none", "marts/fingerprints.py", "    remember(lake, begun)\n", ""),

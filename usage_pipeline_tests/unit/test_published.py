@@ -44,6 +44,13 @@ def test_every_table_is_there_before_any_row_is(data_dir: Path) -> None:
     assert names == {"sync_log", "restatements", "coverage"}
 
 
+def test_a_folder_where_nothing_was_synced_can_be_published(data_dir: Path) -> None:
+    """Usage and marts are there, without rows."""
+    settings = played_settings(data_dir)
+    refresh(settings)
+    assert rows(settings, "from usage.costs") == rows(settings, "from marts.cost_daily_by_project") == []
+
+
 def test_columns_have_the_types_others_rely_on(data_dir: Path) -> None:
     """Amounts are DECIMAL(38,20), times are zone-less UTC timestamps, flags booleans, counts BIGINT."""
     service, settings = Played(NOW), played_settings(data_dir)
