@@ -8,13 +8,18 @@ from dagster import DagsterRun
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._grpc.types import GetCurrentRunsResult
-from dagster._serdes import deserialize_value
+from dagster._serdes import ConfigurableClassData, deserialize_value
 
 from usage_pipeline.defs.alive import is_worked_on
+from usage_pipeline.defs.event_log import reuse_engines
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
     """Runs are processes of the code server; run monitoring asks whether they still live."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        reuse_engines()  # a run's planned events are written where it is asked for, by the daemon or the webserver
 
     @property
     def supports_check_run_worker_health(self) -> bool:
