@@ -109,15 +109,19 @@ CONTENDERS = {
 
 def python_of(contender: Contender, environments: Path) -> str:
     """The interpreter the contender runs on; its environment is made where it is missing."""
-    if contender.packages is None:
+    return python_with(contender.packages, environments / contender.name)
+
+
+def python_with(packages: tuple[str, ...] | None, folder: Path) -> str:
+    """The interpreter of an environment with these packages, made where it is missing; None: the project's own."""
+    if packages is None:
         return sys.executable
-    folder = environments / contender.name
     python = folder / "bin" / "python"
     if not python.exists():
         uv = [sys.executable, "-m", "uv"]
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         subprocess.run([*uv, "venv", "--quiet", "--python", version, str(folder)], check=True)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), *contender.packages], check=True)
+        subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
     return str(python)
 
 
