@@ -14,10 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ANALYSTS, OPERATORS, ENGINEERS = (
-    ROOT / "usage_pipeline" / "docs" / f"{name}.md" for name in ("analysts", "operators", "engineers")
+ANALYSTS, OPERATORS, ENGINEERS, ENGINES = (
+    ROOT / "usage_pipeline" / "docs" / f"{name}.md" for name in ("analysts", "operators", "engineers", "engines")
 )
-PAGES = (README, ANALYSTS, OPERATORS, ENGINEERS)
+PAGES = (README, ANALYSTS, OPERATORS, ENGINEERS, ENGINES)
 BILL = "## The bill, explained\n"  # its queries and `explain` are answered by the quarter, not by the shared fortnight
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
