@@ -95,7 +95,7 @@ def judge_reconciliation(
     problem = (
         f"{len(found)} days of model families are off their bill by more than {tolerance:.0%}, first: {found[0].date}, "
         f"{found[0].model_family or 'all models'}. Read these days again; look at marts.unpriced_models for missing "
-        "prices (prices.csv in the data folder adds them) and at marts.reconciliation_daily. The bill is the figure to use."
+        "prices (prices.csv in the data folder adds them) and at marts.reconciliation_daily. The bill is what counts."
         if found
         else None
     )
