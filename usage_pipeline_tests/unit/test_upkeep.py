@@ -20,7 +20,7 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import everything, rows
 
-pytestmark = pytest.mark.marts("cost_daily")
+pytestmark = [pytest.mark.marts("cost_daily"), pytest.mark.slow]
 
 FIRST = datetime(2026, 10, 28, tzinfo=UTC)  # days of two months
 DAYS = 8
