@@ -4,8 +4,8 @@ Put what makes the shipped instance quick here. Dagster opens a connection per s
 SQLite's last connection to a file closes, the write-ahead log is copied back and deleted, several fsyncs for each of
 some 200 events. One idle connection that stays open spares them: measured, a run of all assets 9 s -> 5 s.
 
-It also makes an engine of SQLAlchemy's for each of them, which compiles every statement anew: of a run of 90 days, with
-6,786 events, that was half of the CPU. One engine for each file spares it.
+It also makes an engine of SQLAlchemy's for each of them, which compiles every statement anew. One engine for each file
+spares it: what Dagster adds to a range run of 30 days fell from 20.0 to 14.7 s of CPU.
 """
 
 import sqlite3
