@@ -6,7 +6,7 @@ Put questions of replay to the old lake here; each answers also where the lake i
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -62,11 +62,13 @@ class History:
         reads = accepted_reads(log)
         for read in reads:
             accepted[read.organization, read.endpoint].append(read)
-        logged, repeated = _logged_days(log), _repeated_days(log, reads, data_dir)
+        changes = _changes(log)
+        logged = {row["commit_id"]: frozenset(day["date"] for day in row["days"]) for row in changes}
+        repeated = _repeated_days(changes, reads, data_dir)
         first_runs = {
-            (read.organization, read.endpoint, read.sync_id, read.window.start): FirstRun(
+            _key(read): FirstRun(
                 commit_id=read.commit_id,
-                logged=logged[read.commit_id],
+                logged=logged.get(read.commit_id, frozenset()),  # none where doctor gave its days up
                 repeated=repeated[read.organization, read.endpoint],
             )
             if read.outcome == "replaced"
@@ -95,22 +97,17 @@ class History:
         )
 
 
-def _key(landed: Landed) -> _Key:
-    return (landed.organization, landed.endpoint, landed.sync_id, landed.window.start)
-
-
-def _logged_days(log: pa.Table) -> dict[str, frozenset[date]]:
-    """The days whose content each commit changed."""
-    return {row["commit_id"]: frozenset(day["date"] for day in row["days"]) for row in _changes(log)}
+def _key(read: AcceptedRead | Landed) -> _Key:
+    return (read.organization, read.endpoint, read.sync_id, read.window.start)
 
 
 def _repeated_days(
-    log: pa.Table, reads: Collection[AcceptedRead], data_dir: Path
-) -> dict[tuple[str, str], frozenset[date]]:
+    changes: Collection[Mapping[str, Any]], reads: Collection[AcceptedRead], data_dir: Path
+) -> Mapping[tuple[str, str], frozenset[date]]:
     """Of each organization and endpoint the days of which raw still has every read that changed them."""
     here = {read.commit_id for read in reads if all((data_dir / name).exists() for name in accepted_files([read]))}
     days: dict[tuple[str, str], dict[date, bool]] = defaultdict(dict)
-    for row in _changes(log):
+    for row in changes:
         held = days[row["organization"], row["endpoint"]]
         for day in row["days"]:
             held[day["date"]] = held.get(day["date"], True) and row["commit_id"] in here
@@ -119,7 +116,7 @@ def _repeated_days(
 
 
 def _changes(log: pa.Table) -> list[dict[str, Any]]:
-    """The rows of the log that changed days."""
+    """The rows of the log that changed days: whose, by which commit, which days."""
     found: list[dict[str, Any]] = (
         log.select(["organization", "endpoint", "commit_id", "days"])
         .filter(pc.greater(pc.list_value_length(log["days"]), 0))

@@ -8,6 +8,8 @@ import pytest
 
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.ledger import forget_days
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
@@ -71,7 +73,6 @@ def test_replay_undoes_what_was_done_to_the_lake_by_hand(data_dir: Path) -> None
     before = everything(settings)
     raw = {path: path.read_bytes() for path in landed_files(settings.raw_dir)}
     from usage_pipeline.endpoints import ENDPOINTS
-    from usage_pipeline.lake.store import Lake
 
     table = Lake(settings.lake_dir).usage(ENDPOINTS["moderations"])
     table.overwrite(table.schema.empty_table())
@@ -162,3 +163,15 @@ def test_a_landed_read_with_nothing_new_is_told_once(data_dir: Path) -> None:
     assert [outcome for (outcome,) in outcomes] == ["replaced", "replaced", "unchanged"]
     replay(settings)
     assert _told(settings) == before
+
+
+def test_replay_brings_back_days_that_the_log_was_made_to_forget(data_dir: Path) -> None:
+    """What doctor gave up, for no file had it, comes from raw once a backup of raw is back."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _cost(service, 0, "1")
+    _sync_costs(service, settings, NOW, range(1))
+    before = everything(settings)
+    lake, day = Lake(settings.lake_dir), datetime.fromtimestamp(FIRST, UTC).date()
+    lake.sync_log.overwrite(forget_days(lake, "costs", {(settings.organization, day)}))
+    replay(settings)
+    assert everything(settings) == before
