@@ -143,12 +143,16 @@ def _faulty(kinds: Sequence[str]) -> Callable[[Machine, random.Random], str]:
 
 
 def _earlier(machine: Machine, rng: random.Random) -> str:
-    """What is due has a gap; where a later window is wrong, the earlier one must not be stored either."""
+    """What is due has a gap; where a later window is wrong, the earlier one must not be stored either.
+
+    Today costs something, so that there is a later window to be wrong.
+    """
     machine.pass_time(timedelta(days=LOOKBACK + 1))
     machine.sync(ENDPOINTS)
     machine.pass_time(timedelta(days=1))
     machine.ask_earlier()
-    kind = rng.choice(("beyond any bill", "500 once"))
+    machine.service.truth.bill(rng, machine.today)
+    kind = rng.choice(("beyond any bill", "beyond any bill", "500 once"))
     machine.sync(["costs"], faults=[Fault(kind, "costs", 0)])
     return f" {machine.start}, {kind}"
 

@@ -50,7 +50,8 @@ MUTANTS = (
            "                contents.append("
            "await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool))\n",
            "                one = await asyncio.to_thread(_fitted, settings, endpoint, reads.pop(0), spool)\n"
-           "                rows.append(_store(settings, log, one, sync_id, is_landed_always))\n"),
+           "                store = partial(_store, settings, log, one, sync_id, is_landed_always)\n"
+           "                rows.append(await asyncio.to_thread(store))\n"),
     Mutant("the window's end is a day too far", "windows.py", "last = (self.end - timedelta(seconds=1)).date()",
            "last = self.end.date()"),
     Mutant("rows of one group are not summed", "lake/tables.py",

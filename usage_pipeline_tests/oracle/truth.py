@@ -68,6 +68,10 @@ class Truth:
         """The days as they are now, to be put back."""
         return {name: dict(days) for name, days in self.days.items()}
 
+    def bill(self, rng: random.Random, today: date) -> None:
+        """Let today cost something."""
+        self.days["costs"][today] = [*self.days["costs"].get(today, []), _cost(rng)]
+
     def change(self, rng: random.Random, today: date) -> str:
         """Let one thing be different on one day; says what."""
         endpoint = rng.choice(ENDPOINTS)
