@@ -301,6 +301,7 @@ def test_a_folder_name_the_engines_would_misread_is_refused(name: str, tmp_path:
         played_settings(tmp_path / name)
 
 
+@pytest.mark.marts("cost_daily")
 @pytest.mark.parametrize("name", ["it's", 'a "quote"', "ünïcode 数据", "{braces}", "dash-dot.d"])
 def test_other_folder_names_work(service: Service, name: str, tmp_path: Path) -> None:
     """Quotes, spaces and any script in the folder's name are no trouble, from sync to query."""

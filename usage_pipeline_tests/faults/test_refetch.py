@@ -120,7 +120,9 @@ def _down(_: Settings) -> UsageClient:
     return script(lambda _: error(401, "Incorrect API key provided.")).client()
 
 
-@pytest.mark.parametrize("factory", [None, _down], ids=["offline", "service_down"])
+@pytest.mark.parametrize(
+    "factory", [pytest.param(None, id="offline"), pytest.param(_down, id="service_down", marks=pytest.mark.slow)]
+)
 def test_what_a_doctor_could_not_read_again_the_next_one_does(
     service: StatedService, synced: Settings, factory: ClientFactory | None
 ) -> None:
@@ -144,6 +146,7 @@ def test_what_a_doctor_could_not_read_again_the_next_one_does(
     assert everything(synced) == before
 
 
+@pytest.mark.slow
 def test_a_loss_stays_a_note_while_the_service_does_not_give_the_days(service: StatedService, synced: Settings) -> None:
     """Each doctor with a client asks again and says why nothing came; it is no new loss, and may come later."""
     doctor(synced)
@@ -174,8 +177,11 @@ def kept(service: StatedService, data_dir: Path) -> Settings:
 
 @pytest.mark.parametrize(
     ("number", "asked"),
-    [(0, []), (1, [(FIRST, FIRST + DAY)]), (2, [(FIRST + DAY, FIRST + 2 * DAY)])],
-    ids=["restated_since", "a_day_restated_since", "newest"],
+    [
+        pytest.param(0, [], id="restated_since", marks=pytest.mark.slow),
+        pytest.param(1, [(FIRST, FIRST + DAY)], id="a_day_restated_since"),
+        pytest.param(2, [(FIRST + DAY, FIRST + 2 * DAY)], id="newest", marks=pytest.mark.slow),
+    ],
 )
 def test_only_days_no_other_raw_file_gives_are_read_again(
     service: StatedService, kept: Settings, number: int, asked: list[tuple[int, int]]

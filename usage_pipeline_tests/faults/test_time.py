@@ -17,7 +17,9 @@ from usage_pipeline_tests.played import Played, played_settings
 from usage_pipeline_tests.world import rows
 
 
-@pytest.mark.parametrize(("zone", "hours"), [("America/New_York", -5), ("Pacific/Apia", 14)])
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("America/New_York", -5), pytest.param("Pacific/Apia", 14, marks=pytest.mark.slow)]
+)
 def test_d07_a_host_in_any_zone_publishes_the_same(zone: str, hours: int, tmp_path: Path) -> None:
     """Around a change of the clocks in New York and in Apia, hosts there publish the rows and hashes this one does."""
     expected = published(tmp_path / "here", zone)
