@@ -89,12 +89,7 @@ class History:
         """
         if _key(landed) in self.first_runs:
             return self.first_run(landed) is None
-        return any(
-            read.fetched_at > landed.fetched_at
-            and read.window.start < landed.window.end
-            and read.window.end > landed.window.start
-            for read in self.accepted.get((landed.organization, landed.endpoint), ())
-        )
+        return any(read.supersedes(landed) for read in self.accepted.get((landed.organization, landed.endpoint), ()))
 
 
 def _key(read: AcceptedRead | Landed) -> _Key:

@@ -17,7 +17,7 @@ from usage_pipeline.lake.contents import differing_days, recorded_days, stored_r
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, torn_entries, unsealed_raw
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import Landed, landed_files, load
-from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
+from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
@@ -203,17 +203,8 @@ def _compare_raw(settings: Settings, lake: Lake, seals: Seals, unsealed: list[Pa
     for path in unsealed:
         name = str(path.relative_to(settings.data_dir))
         landed = load(path) if name not in accepted else None
-        if isinstance(landed, Landed) and not any(_supersedes(read, landed) for read in reads):
+        if isinstance(landed, Landed) and not any(read.supersedes(landed) for read in reads):
             report.findings.append(Damage(part=f"usage.{landed.endpoint}", path=name, problem=UNAPPLIED))
-
-
-def _supersedes(read: AcceptedRead, landed: Landed) -> bool:
-    return (
-        (read.organization, read.endpoint) == (landed.organization, landed.endpoint)
-        and read.fetched_at > landed.fetched_at
-        and read.window.start < landed.window.end
-        and read.window.end > landed.window.start
-    )
 
 
 def _compare_days(snapshot: Snapshot, report: Report, tell: Tell) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from usage_pipeline.lake.engine import session
-from usage_pipeline.lake.landing import landed_path
+from usage_pipeline.lake.landing import Landed, landed_path
 from usage_pipeline.lake.notes import commit_notes
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -184,6 +184,15 @@ class AcceptedRead:
     outcome: str
     window: Window
     fetched_at: datetime
+
+    def supersedes(self, landed: Landed) -> bool:
+        """Whether it was read later than the landed one, and some of the same days."""
+        return (
+            (self.organization, self.endpoint) == (landed.organization, landed.endpoint)
+            and self.fetched_at > landed.fetched_at
+            and self.window.start < landed.window.end
+            and self.window.end > landed.window.start
+        )
 
 
 def accepted_reads(log: pa.Table) -> list[AcceptedRead]:
