@@ -5,6 +5,7 @@ Put column names and types here; what fills them is in tables.py and ledger.py.
 
 from collections.abc import Iterable
 from datetime import date
+from functools import cache
 from typing import get_args
 
 import pyarrow as pa
@@ -66,7 +67,12 @@ def part_format(width: BucketWidth) -> str:
 
 def storage_parts(days: Iterable[date]) -> set[str]:
     """Every storage partition the days can lie in, whatever their bucket width was or becomes."""
-    return {day.strftime(part_format(width)) for day in days for width in get_args(BucketWidth)}
+    return set().union(*map(_parts_of, days))
+
+
+@cache
+def _parts_of(day: date) -> frozenset[str]:
+    return frozenset(day.strftime(part_format(width)) for width in get_args(BucketWidth))
 
 
 _DAY = pa.struct([("date", pa.date32()), ("rows", pa.int64()), ("content_hash", pa.string())])

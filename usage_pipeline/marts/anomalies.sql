@@ -48,16 +48,34 @@ daily as materialized (
         on a.organization = k.organization and a.currency = k.currency and a.dimension = k.dimension
         and a.key is not distinct from k.key and a.date = c.date
 ),
-history as materialized (
-    select d.id, d.weekday = h.weekday as is_same, h.weekday, h.amount
+-- what its weekday cost before: 8 days at most, a week apart
+of_weekday as (
+    select
+        d.id, count(h.id) as days,
+        ((quantile_disc(h.amount, 0.5) - quantile_disc(-h.amount, 0.5)) * 0.5)::decimal(38, 20) as usual
     from daily d
-    join daily h
+    left join daily h
         on h.organization = d.organization and h.currency = d.currency and h.dimension = d.dimension
-        and h.key is not distinct from d.key and h.date >= d.date - 56 and h.date < d.date
+        and h.key is not distinct from d.key and h.weekday = d.weekday and h.date >= d.date - 56 and h.date < d.date
+    group by d.id
+),
+-- days that may be anomalies: whatever else must hold, they differ by 1.00 and half of what is expected
+candidates as materialized (
+    select d.*, case when w.days >= 3 then w.usual end as of_weekday
+    from daily d
+    join of_weekday w using (id)
+    where w.days < 3 or (abs(d.amount - w.usual) >= 1 and 2 * abs(d.amount - w.usual) >= abs(w.usual))
+),
+history as materialized (
+    select c.id, h.weekday, h.amount
+    from candidates c
+    join daily h
+        on h.organization = c.organization and h.currency = c.currency and h.dimension = c.dimension
+        and h.key is not distinct from c.key and h.date >= c.date - 56 and h.date < c.date
 ),
 usual as (
     select
-        id, weekday, is_same, count(*) as days,
+        id, weekday,
         ((quantile_disc(amount, 0.5) - quantile_disc(-amount, 0.5)) * 0.5)::decimal(38, 20) as usual
     from history
     group by all
@@ -69,7 +87,6 @@ judged as (
         ((quantile_disc(h.amount, 0.5) - quantile_disc(-h.amount, 0.5)) * 0.5)::decimal(38, 20) as overall,
         min(h.amount) as least,
         max(h.amount) as most,
-        any_value(u.usual) filter (u.is_same and u.days >= 3) as of_weekday,
         ((quantile_disc(abs(h.amount - u.usual), 0.5) - quantile_disc(-abs(h.amount - u.usual), 0.5)) * 0.5)
             ::decimal(38, 20) as deviation
     from history h
@@ -78,15 +95,15 @@ judged as (
 ),
 scored as (
     select
-        d.*,
+        c.* exclude (of_weekday),
         j.days as history_days,
         j.least,
         j.most,
-        coalesce(j.of_weekday, j.overall) as expected,
+        coalesce(c.of_weekday, j.overall) as expected,
         greatest(
-            1.4826 * j.deviation::decimal(32, 12), 0.1 * abs(coalesce(j.of_weekday, j.overall))::decimal(32, 12), 0.01
+            1.4826 * j.deviation::decimal(32, 12), 0.1 * abs(coalesce(c.of_weekday, j.overall))::decimal(32, 12), 0.01
         ) as spread
-    from daily d
+    from candidates c
     join judged j using (id)
 ),
 flagged as (
