@@ -46,9 +46,9 @@ class History:
         """The history of a lake; what the logs of the `distrusted` endpoints' tables say does not count."""
         try:
             with files_explained("the coverage log"):
-                # One that cannot be opened takes with it the notes of its commits, not the log of all the others.
+                # One that cannot be read takes with it the notes of its commits, not the log of all the others.
                 trusted = [table for name, table in lake.usage_tables().items() if name not in distrusted]
-                tables = [table.open_or_none() for table in trusted]
+                tables = [table.open_with_notes() for table in trusted]
                 log = CoverageLog(lake)
                 recover(log, [table for table in tables if table is not None])
                 return cls._of_log(log.rows(), lake.root.parent)

@@ -95,7 +95,7 @@ def due_reasons(settings: Settings, log: CoverageLog, endpoint: Endpoint, now: d
     first = settings.first_day(today)
     if first > today:
         raise FixConfig(f"USAGE_PIPELINE_START_DATE {first} is in the future: choose today or an earlier day.")
-    log.count_unlogged(log.lake.usage(endpoint).open_or_none())  # of a damaged table the store tells
+    log.count_unlogged(log.lake.usage(endpoint).open_with_notes())  # of a damaged table the store tells
     settling = observed_settling(log.lake, log.rows(), now, endpoint.name).get((settings.organization, endpoint.name))
     lookback = timedelta(days=lookback_days(settings.lookback_days, settling))
     everything = Window.of_days(first, today + timedelta(days=1))

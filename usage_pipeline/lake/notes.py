@@ -11,7 +11,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 
 COMMIT_KEY = "usage_pipeline"
 FRESH_START = "fresh start"
-_HISTORY = 50  # commits looked through for one whose ledger row a crash left unwritten
+NOTED_COMMITS = 50  # commits looked through for one whose ledger row a crash left unwritten
 
 
 def noted(note: Any, at: DeltaTable | None = None, claims: Collection[str] = ()) -> CommitProperties:
@@ -25,7 +25,7 @@ def noted(note: Any, at: DeltaTable | None = None, claims: Collection[str] = ())
 
 def commit_notes(table: DeltaTable) -> Iterator[Any]:
     """Notes of the newest commits that wrote days or claimed them since the last `overwrite`, newest first."""
-    for commit in table.history(_HISTORY):
+    for commit in table.history(NOTED_COMMITS):
         if COMMIT_KEY in commit:
             note = json.loads(commit[COMMIT_KEY])
             if not isinstance(note, dict):  # FRESH_START

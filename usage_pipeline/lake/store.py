@@ -21,7 +21,7 @@ from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.locks import CREATE_LOCK, exclusive
-from usage_pipeline.lake.notes import FRESH_START, noted
+from usage_pipeline.lake.notes import FRESH_START, NOTED_COMMITS, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
@@ -60,6 +60,19 @@ class LakeTable:
             return self.open()
         except DeltaError:
             return None
+
+    def open_with_notes(self) -> DeltaTable | None:
+        """As `open_or_none`, and None too where what its newest commits noted cannot be read.
+
+        To open a table, and to write to it, its newest checkpoint is enough; notes are in the entries before that.
+        """
+        try:
+            at = self.open()
+            if at is not None:
+                at.history(NOTED_COMMITS)
+        except DeltaError:
+            return None
+        return at
 
     def newest_entry(self) -> tuple[str, int, int] | None:
         """The newest entry of the table's log: its name, place on disk and time; another content has another one.
@@ -224,11 +237,9 @@ class LakeTable:
 
     def renew(self, rows: pa.Table) -> None:
         """Replace the whole content, also of a table whose log cannot be read: that is put aside first."""
-        try:
-            self.overwrite(rows)
-        except DeltaError:
+        if self.open_with_notes() is None:
             self.put_aside()
-            self.overwrite(rows)
+        self.overwrite(rows)
 
     def put_aside(self) -> None:
         """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at."""

@@ -20,7 +20,7 @@ from usage_pipeline.errors import FixConfig, LakeDamaged, WarehouseBusy
 from usage_pipeline.lake import replace as replace_module
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.locks import REBUILD_LOCK, exclusive
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import CHECKPOINT_EVERY, Lake, LakeTable
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.status import endpoint_status
@@ -227,6 +227,22 @@ def test_a_damaged_table_is_named_and_replay_heals_it(synced: Settings, lose: Ca
     assert synced.warehouse_path.exists()
     replay(synced)
     assert everything(synced) == before
+
+
+def test_a_log_that_is_whole_from_its_checkpoint_on_alone_is_healed(service: Service, synced: Settings) -> None:
+    """Entries spoilt behind a checkpoint hinder neither opening nor writing; after replay the lake is whole again."""
+    log = synced.lake_dir / "usage" / "vector_stores" / "_delta_log"
+    for number in range(2 * CHECKPOINT_EVERY):
+        if any(log.glob("*.checkpoint.parquet")):
+            break
+        service.sync_state(synced, 1 + number % 2)
+    before = everything(synced)
+    _spoil_log(log.parent)
+    replay(synced)
+    assert everything(synced) == before
+    service.sync_state(synced, 1)
+    service.sync_state(synced, 2)
+    replay(synced)
 
 
 @pytest.mark.parametrize("lose", [_lose_data, _spoil_log])

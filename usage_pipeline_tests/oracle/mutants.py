@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant("replay decides by raw alone what the log knows", "history.py",
            "return self.first_runs.get(_key(landed))", "return None"),
     Mutant("replay of one damaged table forgets the coverage log", "history.py",
-           "table.open_or_none() for", "table.open() for"),
+           "table.open_with_notes() for", "table.open() for"),
     Mutant("replay forgets the checks that found nothing new", "replay.py",
            "if history.unchanged.num_rows:", "if False:"),
     Mutant("marts: a restated day is not computed again", "marts/fingerprints.py",
