@@ -93,12 +93,25 @@ class Read:
         return self.first < end and first < self.end
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """A read that a run stored or found nothing new in, and the days it changed."""
+
+    read: Read
+    changed: frozenset[date]
+
+    @property
+    def said(self) -> str:
+        """Its outcome in the coverage log."""
+        return "replaced" if self.changed else "unchanged"
+
+
 @dataclass
 class World:
     """One state things can be in; `shown` is what the published file says (None: there is none)."""
 
     days: dict[tuple[str, date], dict[Row, Row]] = field(default_factory=dict)
-    accepted: list[tuple[Read, str]] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
     restated: Counter[Row] | None = field(default_factory=Counter)  # None: no longer told by order alone
     orphans: list[Read] = field(default_factory=list)  # landed by a killed writer, never committed
     is_in_order: bool = True
@@ -114,32 +127,34 @@ class World:
     def accept(self, read: Read, *, is_blind_to_checks: bool = False) -> None:
         """A run that read this succeeded: days hold it, unless a read begun later already told them otherwise.
 
-        One that had compared before a later read found nothing new could not see that: it is blind to checks.
+        One that had compared before a later read found nothing new on a day could not see that: it is blind to checks.
         """
-        is_new = False
+        changed: set[date] = set()
         self.is_in_order &= not any(
-            r.endpoint == read.endpoint and r.overlaps(read.first, read.end) and r.fetched_at > read.fetched_at
-            for r, _ in self.accepted
+            one.read.endpoint == read.endpoint
+            and one.read.overlaps(read.first, read.end)
+            and one.read.fetched_at > read.fetched_at
+            for one in self.accepted
         )
         for day, texts in read.texts.items():
             of_day = [
-                (r.fetched_at, said)
-                for r, said in self.accepted
-                if r.endpoint == read.endpoint and r.overlaps(day, day + _ONE_DAY)
+                one
+                for one in self.accepted
+                if one.read.endpoint == read.endpoint and one.read.overlaps(day, day + _ONE_DAY)
             ]
-            later = {said for fetched_at, said in of_day if fetched_at > read.fetched_at}
-            if "replaced" in later or (later and not is_blind_to_checks):
+            later = [one for one in of_day if one.read.fetched_at > read.fetched_at]
+            if any(day in one.changed or not is_blind_to_checks for one in later):
                 continue
             before, now = self.days.get((read.endpoint, day)), rows_of(read.endpoint, texts)
             if before == now:
                 continue
-            is_new = True
+            changed.add(day)
             self.days[read.endpoint, day] = now
             if before is not None and self.restated is not None:
-                checked_at = max(fetched_at for fetched_at, _ in of_day if fetched_at < read.fetched_at)
+                checked_at = max(one.read.fetched_at for one in of_day if one.read.fetched_at < read.fetched_at)
                 was_open = datetime.combine(day + _ONE_DAY, datetime.min.time(), UTC) > checked_at
                 self.restated.update(_changes(read.endpoint, day, before, now, was_open))
-        self.accepted.append((read, "replaced" if is_new else "unchanged"))
+        self.accepted.append(Accepted(read, frozenset(changed)))
 
     def replay(self) -> None:
         """Raw is applied again: an orphan counts unless a later accepted read touches its window."""
@@ -147,11 +162,11 @@ class World:
             self.restated = None
         for orphan in sorted(self.orphans, key=lambda read: read.fetched_at):
             later = [
-                read
-                for read, _ in self.accepted
-                if read.endpoint == orphan.endpoint
-                and read.fetched_at > orphan.fetched_at
-                and read.overlaps(orphan.first, orphan.end)
+                one
+                for one in self.accepted
+                if one.read.endpoint == orphan.endpoint
+                and one.read.fetched_at > orphan.fetched_at
+                and one.read.overlaps(orphan.first, orphan.end)
             ]
             if not later:
                 self.orphans.remove(orphan)
@@ -159,7 +174,7 @@ class World:
 
     def forget_checks(self) -> None:
         """Without the coverage log nobody knows which reads found nothing new, nor what was open when."""
-        self.accepted = [(read, said) for read, said in self.accepted if said == "replaced"]
+        self.accepted = [one for one in self.accepted if one.changed]
         self.restated = None
 
     def due(self, endpoint: str, start: date, today: date, lookback: int) -> list[tuple[date, date]]:
@@ -168,7 +183,9 @@ class World:
         for n in range((today - start).days + 1):
             day = start + n * _ONE_DAY
             checks = [
-                r.fetched_at for r, _ in self.accepted if r.endpoint == endpoint and r.overlaps(day, day + _ONE_DAY)
+                one.read.fetched_at
+                for one in self.accepted
+                if one.read.endpoint == endpoint and one.read.overlaps(day, day + _ONE_DAY)
             ]
             is_old = day < today - lookback * _ONE_DAY
             if is_old and checks and max(checks).date() >= day + lookback * _ONE_DAY:
@@ -189,7 +206,8 @@ class World:
         for (endpoint, day), rows in self.days.items():
             known[endpoint, day, len(rows)] += 1
         log = Counter(
-            (r.endpoint, r.first, r.end, r.fetched_at.replace(tzinfo=None), said) for r, said in self.accepted
+            (one.read.endpoint, one.read.first, one.read.end, one.read.fetched_at.replace(tzinfo=None), one.said)
+            for one in self.accepted
         )
         return {
             **{f"usage.{name}": self._rows(name) for name in KEYS},
