@@ -215,7 +215,7 @@ def _commit(
         table.replace(
             decision.at,
             new_rows,
-            organization=content.organization,
+            organizations=[content.organization],
             days=decision.to_write,
             parts=parts,
             note=to_note(row),

@@ -133,9 +133,11 @@ class Snapshot:
         with session() as con:
             return {name: dim_hash(con.sql(pinned.scan()).to_arrow_table()) for name, pinned in self.dims.items()}
 
-    def usage_relations(self, organization: str, days: Collection[date], names: Collection[str]) -> list[Relation]:
+    def usage_relations(
+        self, organizations: Collection[str], days: Collection[date], names: Collection[str]
+    ) -> list[Relation]:
         """The named usage tables reduced to the rows in the connection's `wanted(organization, date)` table."""
-        parts = {(organization, part) for part in storage_parts(days)}
+        parts = {(one, part) for one in organizations for part in storage_parts(days)}
         return [
             usage_relation(
                 name,

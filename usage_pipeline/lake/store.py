@@ -169,18 +169,18 @@ class LakeTable:
         at: DeltaTable,
         rows: pa.Table,
         *,
-        organization: str,
+        organizations: Collection[str],
         days: Collection[date] | None,
         parts: Collection[str] | None,
         note: Any,
         claims: Collection[str] = (),
     ) -> None:
-        """Replace the days of one organization by these rows in one commit.
+        """Replace the days of these organizations by these rows in one commit.
 
         Args:
             at: the version the change was decided on; a later change of the same files refuses the commit.
             rows: all rows of the days; rows outside are refused by delta-rs.
-            organization: whose days.
+            organizations: whose days.
             days: the days replaced, those without rows included; None for all.
             parts: the storage partitions the days lie in, so that other partitions are neither read nor conflict;
                 None for all.
@@ -190,11 +190,11 @@ class LakeTable:
         Raises:
             CommitConflict: another writer was first; nothing was written.
         """
-        conditions = [f"organization = {literal(organization)}"]
+        conditions = [_is_in("organization", organizations)]
         if parts is not None:
-            conditions.append("part in (" + ", ".join(literal(part) for part in sorted(parts)) + ")")
+            conditions.append(_is_in("part", parts))
         if days is not None:
-            conditions.append("date in (" + ", ".join(literal(day.isoformat()) for day in sorted(days)) + ")")
+            conditions.append(_is_in("date", [day.isoformat() for day in days]))
         write_deltalake(
             at,
             rows.to_reader(max_chunksize=_ROWS_AT_ONCE),
@@ -248,6 +248,10 @@ class LakeTable:
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
+
+
+def _is_in(column: str, values: Collection[str]) -> str:
+    return f"{column} in ({', '.join(map(literal, sorted(values)))})"
 
 
 class Lake:

@@ -4,6 +4,7 @@ Put the computation and the commit here; what has changed is told by fingerprint
 tables.py, locking and publishing are warehouse.py's.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -36,6 +37,7 @@ from usage_pipeline.progress import Tell, tell_nobody
 _MOST_ROWS = 200_000  # of usage and costs, that a mart is computed from at once
 _ALL = "all"  # the storage partition of a mart of scope whole
 _WANTED = pa.schema([("organization", pa.string()), ("date", pa.date32())])
+_Of = tuple[tuple[str, ...], tuple[date, ...]]  # organizations and days
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +89,8 @@ class _Builder:
     con: duckdb.DuckDBPyConnection
     lake: Lake
     snapshot: Snapshot
-    # Shared derived tables that were computed, and for which organization and days.
-    shared: dict[str, tuple[str, tuple[date, ...]]] = field(default_factory=dict)
+    # Shared derived tables that were computed, and for which organizations and days.
+    shared: dict[str, _Of] = field(default_factory=dict)
 
     notes: list[dict[str, Any]] = field(default_factory=list)
     # The views there are, by their SQL: to make one is to open the files it reads.
@@ -116,9 +118,11 @@ class _Builder:
         pinned = self.pinned(name)
         return pinned.table.organizations(pinned.at)
 
-    def rebuild(self, mart: Mart, organization: str, days: list[date], *, keeps_others: bool) -> int:
-        """Compute the days and replace them (or all of the organization's) in the mart; returns their rows."""
-        rows = self._compute(mart, organization, days)
+    def rebuild(
+        self, mart: Mart, organizations: tuple[str, ...], days: list[date], *, keeps_others: bool
+    ) -> Mapping[str, int]:
+        """Compute the days of the organizations and replace them (or all of theirs) in the mart; returns their rows."""
+        rows = self._compute(mart, organizations, days)
         table = self.lake.mart(mart.name, rows.schema)
         at = self.pinned(mart.name).at or table.create()
         if at.schema() != DeltaSchema.from_arrow(rows.schema):
@@ -127,22 +131,24 @@ class _Builder:
         table.replace(
             at,
             rows,
-            organization=organization,
+            organizations=organizations,
             days=days if keeps_others and not mart.is_whole else None,
             parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
             note={"mart": mart.name, "days": len(days)},
         )
         self.pins[mart.name] = Pinned(table, at)  # delta-rs has made it the version that was written
-        return int(rows.num_rows)
+        return {one["values"]: one["counts"] for one in rows["organization"].value_counts().to_pylist()}
 
-    def _compute(self, mart: Mart, organization: str, days: Collection[date]) -> pa.Table:
-        """Run the mart's query over the given days only."""
-        wanted = {"organization": pa.array([organization] * len(days), pa.string()), "date": pa.array(sorted(days))}
-        parts = {(organization, part) for part in (*storage_parts(days), _ALL)}
+    def _compute(self, mart: Mart, organizations: tuple[str, ...], days: Collection[date]) -> pa.Table:
+        """Run the mart's query over the given days of the organizations only."""
+        wanted = pa.Table.from_pylist(
+            [{"organization": one, "date": day} for one in organizations for day in sorted(days)], schema=_WANTED
+        )
+        parts = {(one, part) for one in organizations for part in (*storage_parts(days), _ALL)}
         part = literal(_ALL) if mart.is_whole else f"strftime(date, {literal(part_format('1d'))})"
-        self.con.register("wanted", pa.table(wanted).cast(_WANTED))
+        self.con.register("wanted", wanted)
         # Only what the query stands on.
-        self._show(self.snapshot.usage_relations(organization, days, mart.endpoints))
+        self._show(self.snapshot.usage_relations(organizations, days, mart.endpoints))
         self._show(self.snapshot.dim_relations(mart.dims))
         if mart.needs_billed_days:
             billed = self.snapshot.billed_days()
@@ -150,7 +156,7 @@ class _Builder:
             self._show([billed])
         self._show([self._reduced(name, parts) for name in mart.marts])
         for relation in mart.derived:
-            self._derive(relation, (organization, tuple(sorted(days))))
+            self._derive(relation, (organizations, tuple(sorted(days))))
         order = ", ".join(identifier(column) for column in mart.grain)
         query = f"select *, {part} as {PART} from ({mart.sql}) order by {order}"  # noqa: S608 - own text
         computed: pa.Table = self.con.sql(query).to_arrow_table()
@@ -164,7 +170,7 @@ class _Builder:
                 create_views(self.con, [relation])
                 self.views[name] = relation.sql
 
-    def _derive(self, relation: Relation, of: tuple[str, tuple[date, ...]]) -> None:
+    def _derive(self, relation: Relation, of: _Of) -> None:
         """Make a derived view; what several marts read of the same days is computed once."""
         if relation.name not in SHARED_VIEWS:
             self._show([relation])
@@ -201,17 +207,20 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
     tasks = _tasks(builder, contents, wanted)
     announce(builder.lake, [note_of(one.mart, one.organization, 0, one.changed) for one in tasks if one.has_before])
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for done, task in enumerate(tasks):
-        tell("computing marts", done, len(tasks))
-        mart, days = task.mart, task.days(contents)
-        rows, keeps_others = 0, task.has_before
-        for portion in _portions(mart, task.organization, days, contents):
-            # Where nothing is remembered, whatever the table holds of the organization goes.
-            rows += builder.rebuild(mart, task.organization, portion, keeps_others=keeps_others)
+    for done, group in enumerate(groups := _groups(tasks, contents)):
+        tell("computing marts", done, len(groups))
+        mart, organizations = group[0].mart, tuple(task.organization for task in group)
+        days, keeps_others = group[0].days(contents), group[0].has_before
+        rows: Counter[str] = Counter()
+        for portion in _portions(mart, organizations, days, contents):
+            # Where nothing is remembered, whatever the table holds of the organizations goes.
+            rows.update(builder.rebuild(mart, organizations, portion, keeps_others=keeps_others))
             keeps_others = True
-        builder.notes.append(note_of(mart, task.organization, rows, task.changed))
+        builder.notes.extend(note_of(mart, task.organization, rows[task.organization], task.changed) for task in group)
         so_far = builds[mart.name]
-        builds[mart.name] = MartBuild(mart=mart.name, days=(*so_far.days, *days), rows=so_far.rows + rows)
+        builds[mart.name] = MartBuild(
+            mart=mart.name, days=(*so_far.days, *(day for _ in group for day in days)), rows=so_far.rows + rows.total()
+        )
     return list(builds.values())
 
 
@@ -234,12 +243,33 @@ def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> li
     return tasks
 
 
-def _portions(mart: Mart, organization: str, days: list[date], contents: Contents) -> list[list[date]]:
+def _groups(tasks: list[_Task], contents: Contents) -> list[list[_Task]]:
+    """The tasks mart by mart; those of the same mart and days together, as many as fit into memory.
+
+    A query to plan and a commit to write cost more than the rows of a day of most organizations.
+    """
+    order = list(load_marts())
+    groups: list[list[_Task]] = []
+    open_groups: dict[tuple[str, bool, tuple[date, ...]], tuple[list[_Task], int]] = {}  # and their rows
+    for task in sorted(tasks, key=lambda one: order.index(one.mart.name)):
+        days = tuple(task.days(contents))
+        own = sum(contents.rows[task.organization, day] for day in days)
+        key = (task.mart.name, task.has_before, days)
+        group, rows = open_groups.get(key, ([], 0))
+        if not group or rows + own > _MOST_ROWS:
+            group, rows = [], 0
+            groups.append(group)
+        group.append(task)
+        open_groups[key] = (group, rows + own)
+    return groups
+
+
+def _portions(mart: Mart, organizations: Collection[str], days: list[date], contents: Contents) -> list[list[date]]:
     """The days, in order, as many at a time as fit into memory together; all at once where the mart looks over days."""
     portions: list[list[date]] = [[]]
     rows = 0
     for day in days:
-        own = contents.rows[organization, day]
+        own = sum(contents.rows[one, day] for one in organizations)
         if rows + own > _MOST_ROWS and portions[-1] and not mart.is_whole:
             portions.append([])
             rows = 0

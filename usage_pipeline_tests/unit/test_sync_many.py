@@ -16,6 +16,9 @@ from usage_pipeline.doctor import doctor
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import CheckFailed, FixConfig
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.marts.registry import load_marts
+from usage_pipeline.marts.tables import mart_schema
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.names import choose_lists
 from usage_pipeline.settings import Settings
@@ -90,6 +93,16 @@ def test_twins_with_the_same_ids_and_names_never_mix(
     assert _of(shared, "acme") == _of(own, "acme")
     assert {len(rows) for rows in _of(shared, "twin").values()} != {0}
     assert not any(label in row for rows in shared.values() for row in rows for label in ("down", "keyless"))
+
+
+def test_a_mart_of_the_same_days_is_computed_for_all_at_once(together: tuple[list[Settings], ManyReport]) -> None:
+    """Organizations of which the same days are new share a mart's query and commit."""
+    (acme, *_), _ = together
+    lake = Lake(acme.lake_dir)
+    for name in load_marts():
+        at = lake.mart(name, mart_schema(name)).open()
+        assert at is not None
+        assert at.version() == 1, name
 
 
 def test_no_organizations_key_is_in_any_file_or_message(together: tuple[list[Settings], ManyReport]) -> None:
