@@ -19,11 +19,13 @@ from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import BucketWidth, Endpoint
 from usage_pipeline.errors import HistoryExceeded, UsagePipelineError
 from usage_pipeline.lake.bulk import one_batch
+from usage_pipeline.lake.damage import damaged_entries, refuse_damaged
 from usage_pipeline.lake.faults import files_explained, memory_explained
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.locks import REPLAY_LOCK, shared
 from usage_pipeline.lake.replace import replace_window
+from usage_pipeline.lake.seals import seals_if_readable
 from usage_pipeline.lake.tables import Content, normalize
 from usage_pipeline.memory import give_memory_back
 from usage_pipeline.plan import due_windows
@@ -107,6 +109,7 @@ async def sync_endpoint(
     try:
         with memory_explained(endpoint.name):
             windows = (window,) if window else tuple(await asyncio.to_thread(due_windows, settings, log, endpoint, now))
+            await asyncio.to_thread(_refuse_damaged, log, endpoint)
             # Every window is read, proven and fitted before the first is written: a failure there leaves all as it was.
             reads = _joined(await asyncio.gather(*(_read_kept(client, endpoint, one, width) for one in windows)))
             spool = Spool(settings.data_dir, memory_bytes=MEMORY_BYTES if len(reads) == 1 else 0)
@@ -132,6 +135,13 @@ async def sync_endpoint(
     if on_done is not None:
         on_done(done)
     return done
+
+
+def _refuse_damaged(log: CoverageLog, endpoint: Endpoint) -> None:
+    """What is stored upon a table that seems older than it is is compared with the wrong state."""
+    damaged = damaged_entries(log.lake.root, seals_if_readable(log.lake.root))
+    parts = (f"usage.{endpoint.name}", "meta.sync_log", "meta.restatements")
+    refuse_damaged(damaged, parts, f"Nothing of {endpoint.name} was stored.")
 
 
 async def _read_kept(

@@ -24,6 +24,7 @@ from usage_pipeline.lake.replace import FirstRun
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.vouched import lost_reads
 from usage_pipeline.windows import day_runs
 
 _Key = tuple[str, str, str, datetime]  # organization, endpoint, sync id and begin of a read's window
@@ -121,19 +122,20 @@ def _changes(log: pa.Table) -> list[dict[str, Any]]:
 
 
 def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
-    """Compare the days and the names both lakes know.
+    """Compare the days and the names both lakes know, and the raw files with those the days came from.
 
     Raises:
-        LakeDamaged: the present lake knows what the rebuilt one does not: raw files are missing.
+        LakeDamaged: the present lake knows what the rebuilt one does not, or newer content: raw files are missing.
     """
     for dim in LISTED:
         _refuse_to_forget_names(lake, rebuilt, dim)
     try:
         with files_explained("the coverage log"):
-            before = _known_days(lake)
+            log = CoverageLog(lake).rows()
     except UsagePipelineError:
         return  # what cannot be read cannot be compared
-    lost = before - _known_days(rebuilt)
+    before = _known_days(log)
+    lost = before - _known_days(CoverageLog(rebuilt).rows()) | before & _outdated_days(lake.root.parent, log)
     if not lost:
         return
     by_endpoint: dict[str, list[date]] = {}
@@ -142,27 +144,38 @@ def refuse_to_forget(lake: Lake, rebuilt: Lake) -> None:
     named = [f"{name} {', '.join(map(str, day_runs(days)[:_SHOWN]))}" for name, days in by_endpoint.items()]
     raise LakeDamaged(
         f"the raw archive no longer vouches for days the lake holds ({'; '.join(named[:_SHOWN])}): raw files are "
-        "missing. Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these days."
+        "missing. Restore them from a backup, or keep the lake as it is: `usage-pipeline doctor` mends what is damaged "
+        "and asks the service for lost days. `replay --may-forget` drops them, or takes them from older raw files."
     )
 
 
 def _refuse_to_forget_names(lake: Lake, rebuilt: Lake, dim: Dim) -> None:
     try:
         with files_explained(f"dims.{dim.name}"):
-            before = _known_ids(lake, dim)
+            before = _known_versions(lake, dim)
     except UsagePipelineError:
         return
-    if lost := before - _known_ids(rebuilt, dim):
+    if lost := before - _known_versions(rebuilt, dim):
         raise LakeDamaged(
-            f"the raw archive no longer vouches for {len(lost)} names in dims.{dim.name}: raw files are missing. "
+            f"the raw archive no longer vouches for {len(lost)} names, or versions of them, in dims.{dim.name}: raw "
+            "files are missing. "
             "Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these names."
         )
 
 
-def _known_ids(lake: Lake, dim: Dim) -> set[tuple[str, str]]:
-    return {(row["organization"], row["id"]) for row in read_dim(lake, dim).to_pylist()}
+def _known_versions(lake: Lake, dim: Dim) -> set[tuple[Any, ...]]:
+    return {tuple(row[name] for name in dim.grain) for row in read_dim(lake, dim).to_pylist()}
 
 
-def _known_days(lake: Lake) -> set[tuple[str, str, date]]:
-    covered = coverage_of(CoverageLog(lake).rows()).to_pylist()
-    return {(row["organization"], row["endpoint"], row["date"]) for row in covered}
+def _known_days(log: pa.Table) -> set[tuple[str, str, date]]:
+    return {(row["organization"], row["endpoint"], row["date"]) for row in coverage_of(log).to_pylist()}
+
+
+def _outdated_days(data_dir: Path, log: pa.Table) -> set[tuple[str, str, date]]:
+    """Days of which the raw files that are there tell only what they were before."""
+    gone = [name for name in accepted_files(accepted_reads(log)) if not (data_dir / name).exists()]
+    return {
+        (one.read.organization, one.read.endpoint, day)
+        for one in lost_reads(data_dir, log, gone).values()
+        for day in one.days
+    }

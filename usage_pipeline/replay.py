@@ -17,6 +17,7 @@ from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
 from usage_pipeline.lake.compaction import compact
+from usage_pipeline.lake.damage import damaged_entries
 from usage_pipeline.lake.dims import LISTED, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
@@ -27,6 +28,7 @@ from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.replace import FirstRun, replace_window
+from usage_pipeline.lake.seals import seals_if_readable
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.name_lists import LISTS
@@ -193,6 +195,8 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
     Commit ids are those of the first run wherever the log was readable, so that ledgers of before and after agree if a
     crash comes in between; the next replay finishes it.
     """
+    for part in damaged_entries(lake.root, seals_if_readable(lake.root)):
+        lake.put_aside(part)
     total = 0
     for name, table in rebuilt.usage_tables().items():
         rows = content_of(table)

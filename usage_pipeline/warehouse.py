@@ -3,15 +3,14 @@
 Put what must happen together under the warehouse's lock here; how marts and the file are made is on the floor below.
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.contents import check_unsealed
-from usage_pipeline.lake.damage import torn_entries
+from usage_pipeline.lake.damage import damaged_entries, refuse_damaged
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
@@ -19,7 +18,7 @@ from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.published import file_lists, shown_lookbacks, shown_relations
-from usage_pipeline.lake.seals import Seals, is_sealed, read_seals, seal_new
+from usage_pipeline.lake.seals import Seals, is_sealed, seal_new, seals_if_readable
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import check_rows, lake_state, take_snapshot
 from usage_pipeline.lake.store import Lake
@@ -33,8 +32,6 @@ from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +59,8 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
         refuse_links(settings.data_dir)
-        seals = _seals(lake)
-        _refuse_torn(lake, seals)
+        seals = seals_if_readable(lake.root)
+        _refuse_or_put_aside(lake, seals)
         load_inputs(lake, settings.data_dir, settings.labels)
         snapshot = take_snapshot(lake)
         check_rows(snapshot)
@@ -83,28 +80,21 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
             is_whole=is_sealed(seals, settings.data_dir, settings.warehouse_path),
             before=lambda new: seal_new(lake.root, lambda: accepted_files(accepted_reads(snapshot.log)), new),
         )
-        sweep(settings.data_dir, _seals(lake))
+        sweep(settings.data_dir, seals_if_readable(lake.root))
     return Refresh(builds=built.builds, path=settings.warehouse_path)
 
 
-def _seals(lake: Lake) -> Seals:
-    """The seals, as far as they can be read; without any, everything is compared."""
-    try:
-        return read_seals(lake.root) or {}
-    except LakeDamaged as damage:
-        _log.warning("%s Going on: everything is compared with the coverage log and sealed anew.", damage)
-        return {}
+def _refuse_or_put_aside(lake: Lake, seals: Seals) -> None:
+    """Of what the service told, another state must not be published as today's; the rest is made anew.
 
-
-def _refuse_torn(lake: Lake, seals: Seals) -> None:
-    """Of what the service told, an older state must not be published as today's; the rest is made anew each time."""
-    told = {"meta.sync_log", "meta.restatements", *(f"dims.{name}" for name in LISTS)}
-    torn = [one for one in torn_entries(lake.root, seals) if one.part in told or one.part.startswith("usage.")]
-    if torn:
-        raise LakeDamaged(
-            f"{torn[0].path} says nothing, as after a loss of power: run `usage-pipeline doctor`, which rebuilds "
-            f"{torn[0].part} from the raw archive. Nothing was published."
-        )
+    Raises:
+        LakeDamaged: the log of a table of the former kind is damaged.
+    """
+    damaged = damaged_entries(lake.root, seals)
+    told = ("meta.sync_log", "meta.restatements", *(f"dims.{name}" for name in LISTS))
+    refuse_damaged(damaged, (*(f"usage.{name}" for name in ENDPOINTS), *told), "Nothing was published.")
+    for part in damaged:
+        lake.put_aside(part)
 
 
 class Workbench:

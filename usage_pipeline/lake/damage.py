@@ -3,7 +3,7 @@
 Put comparing files with their seals here; what their content should be is contents.py's, what to do is the doctor's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +117,47 @@ def torn_entries(lake_root: Path, seals: Seals) -> list[Damage]:
         for entry in sorted((folder / LOG).glob("[0-9]*.json"))
         if (name := str(entry.relative_to(lake_root.parent))) not in seals and not log_actions(entry)
     ]
+
+
+def altered_entries(lake_root: Path, seals: Seals) -> list[Damage]:
+    """Sealed entries of tables' logs that are gone or have another length: found by looking, not reading.
+
+    An engine takes an empty entry for a commit that changed nothing, and the newest one that is there for the newest.
+    """
+    found = []
+    for name, held in seals.items():
+        if f"/{LOG}/" in name and name.endswith(".json"):
+            try:
+                size = (lake_root.parent / name).stat().st_size
+            except OSError:
+                found.append(Damage(part=part_of(name), path=name, problem="missing"))
+                continue
+            if size not in {one.size for one in held}:
+                problem = f"{size} bytes, {held[0].size} written"
+                found.append(Damage(part=part_of(name), path=name, problem=problem))
+    return found
+
+
+def damaged_entries(lake_root: Path, seals: Seals) -> dict[str, Damage]:
+    """By part the first entry of a table's log that makes the table seem to be older than it is, or another one."""
+    found = {one.part: one for one in (*altered_entries(lake_root, seals), *torn_entries(lake_root, seals))}
+    if not (lake_root / "meta" / "sync_log").exists():  # lost whole it is made anew: every commit carries its row of it
+        found.pop("meta.sync_log", None)
+    return found
+
+
+def refuse_damaged(damaged: Mapping[str, Damage], parts: Iterable[str], consequence: str) -> None:
+    """Go no further where the log of one of these tables is damaged.
+
+    Raises:
+        LakeDamaged: it is; the message ends with the consequence.
+    """
+    for part in parts:
+        if part in damaged:
+            raise LakeDamaged(
+                f"{damaged[part].path} is not what was written ({damaged[part].problem}): run `usage-pipeline doctor`, "
+                f"which rebuilds {part} from the raw archive. {consequence}"
+            )
 
 
 def orphans(lake_root: Path, seals: Seals) -> list[str]:

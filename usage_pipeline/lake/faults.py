@@ -14,7 +14,8 @@ from usage_pipeline.errors import LakeDamaged, LakeUnwritable, MemoryExhausted
 
 # Reading what should be there and is not, or is not what it was; every other failure is one of writing.
 _DAMAGE = re.compile(
-    r"not found|no files found|no such file|cannot open file|corrupt|invalid|magic|parquet|json|deserializ|missing",
+    r"not found|no files found|no such file|cannot open file|corrupt|invalid|magic|parquet|json|deserializ|missing"
+    r"|eof|expected|footer|thrift|protocol",
     re.IGNORECASE,
 )
 # A transaction cannot be refused for another reason: nothing else writes into the file that DuckDB makes.
@@ -25,9 +26,13 @@ _OF_FILES = (
     duckdb.FatalException,
     duckdb.TransactionException,
     duckdb.InvalidInputException,
+    duckdb.NotSupportedError,
+    duckdb.SerializationException,
+    duckdb.InternalError,
 )
 _SAID_CHARS = 500  # the cause stands at the end of what DuckDB says, after a path
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # delta-rs paints its messages, also where nobody sees colours
+_STACK = re.compile(r"\s+\d+: <unknown>.*")  # of delta-rs, without a name in it
 _NO_ROOM = re.compile(r"no space|permission denied|read-only|quota|os error (13|28|30|122)", re.IGNORECASE)
 
 
@@ -63,14 +68,23 @@ def files_explained(what: str) -> Iterator[None]:
     except SchemaMismatchError:
         raise  # a bug of ours, not of the files
     except _OF_FILES as wrong:
-        whole = " ".join(_COLOUR.sub("", str(wrong)).split())
-        said = whole[:_SAID_CHARS]
-        if _DAMAGE.search(whole) and not _NO_ROOM.search(whole):
-            raise LakeDamaged(
-                f"{what}: a file of the lake is missing or damaged ({said}). `usage-pipeline replay` rebuilds the lake "
-                "from the raw archive; if only the data folder was moved, `usage-pipeline publish` is enough."
-            ) from wrong
-        raise LakeUnwritable(
-            f"{what}: the data folder could not be written ({said}). Make room or mend its rights, then run again; "
-            "what was there before is unchanged."
-        ) from wrong
+        raise _explained(what, wrong) from wrong
+    except duckdb.Error as wrong:
+        if type(wrong) is not duckdb.Error:  # of no kind of DuckDB's own: a library below it, which reads files
+            raise
+        raise _explained(what, wrong) from wrong
+
+
+def _explained(what: str, wrong: Exception) -> LakeDamaged | LakeUnwritable:
+    whole = _STACK.sub("", " ".join(_COLOUR.sub("", str(wrong)).split()))
+    said = whole[:_SAID_CHARS]
+    is_read = _DAMAGE.search(whole) or type(wrong) is duckdb.Error
+    if is_read and not _NO_ROOM.search(whole):
+        return LakeDamaged(
+            f"{what}: a file of the lake is missing or damaged ({said}). `usage-pipeline doctor` mends it from what is "
+            "left and the raw archive; if only the data folder was moved, `usage-pipeline publish` is enough."
+        )
+    return LakeUnwritable(
+        f"{what}: the data folder could not be written ({said}). Make room or mend its rights, then run again; "
+        "what was there before is unchanged."
+    )

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.landing import Landed, landed_path
-from usage_pipeline.lake.notes import commit_notes
+from usage_pipeline.lake.notes import NOTED_COMMITS, commit_notes
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.windows import Window
@@ -241,9 +241,10 @@ def unrecorded(log: CoverageLog, tables: Iterable[DeltaTable]) -> list[Mapping[s
     """Notes of the commits that are not in the coverage log, oldest first in each table."""
     found: list[Mapping[str, Any]] = []
     known = log.commit_ids()
+    most = NOTED_COMMITS if known else None  # of a log that is lost every commit is unrecorded
     for table in tables:
         # All of them are looked at: of two runs that wrote different days, the later commit may be logged first.
-        missing = [note for note in commit_notes(table) if note["commit_id"] not in known]
+        missing = [note for note in commit_notes(table, most) if note["commit_id"] not in known]
         found += reversed(missing)
     return found
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from deltalake import CommitProperties, DeltaTable, Transaction
 
+from usage_pipeline.errors import LakeDamaged
+
 COMMIT_KEY = "usage_pipeline"
 FRESH_START = "fresh start"
 NOTED_COMMITS = 50  # commits looked through for one whose ledger row a crash left unwritten
@@ -23,11 +25,28 @@ def noted(note: Any, at: DeltaTable | None = None, claims: Collection[str] = ())
     return CommitProperties(custom_metadata={COMMIT_KEY: json.dumps(note)}, app_transactions=transactions)
 
 
-def commit_notes(table: DeltaTable) -> Iterator[Any]:
-    """Notes of the newest commits that wrote days or claimed them since the last `overwrite`, newest first."""
-    for commit in table.history(NOTED_COMMITS):
+def commit_notes(table: DeltaTable, most: int | None = NOTED_COMMITS) -> Iterator[Any]:
+    """Notes of the newest commits that wrote days or claimed them since the last `overwrite`, newest first.
+
+    Raises:
+        LakeDamaged: a note is not what was written.
+    """
+    for commit in table.history(most):
         if COMMIT_KEY in commit:
-            note = json.loads(commit[COMMIT_KEY])
+            note = _note(table, commit[COMMIT_KEY])
             if not isinstance(note, dict):  # FRESH_START
                 return
             yield note
+
+
+def _note(table: DeltaTable, text: str) -> Any:
+    try:
+        note = json.loads(text)
+        if note != FRESH_START and not {"commit_id", "days"} <= note.keys():
+            raise ValueError("a note without commit or days")
+    except (ValueError, AttributeError):
+        raise LakeDamaged(
+            f"what a commit of {table.table_uri} noted is not what was written: run `usage-pipeline doctor`, which "
+            "makes the table anew."
+        ) from None
+    return note

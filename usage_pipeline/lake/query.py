@@ -82,7 +82,7 @@ def _said_plainly() -> Iterator[None]:
     except duckdb.IOException as gone:
         raise LakeDamaged(
             f"the query failed: {_told(gone)} If the data folder was moved or warehouse.duckdb is damaged, run "
-            "`usage-pipeline publish`; if files of the lake were lost, `usage-pipeline replay`."
+            "`usage-pipeline publish`; if files of the lake were lost, `usage-pipeline doctor`."
         ) from None
     except duckdb.Error as wrong:
         raise FixConfig(f"the query failed: {_told(wrong)}") from None

@@ -37,6 +37,7 @@ def remake(table: LakeTable, rows: pa.Table, workshop: Path, *, has_twin: bool =
             target.parent.mkdir(parents=True, exist_ok=True)
             file.rename(target)
     forget_seals(table.path.parent.parent, table.path)
+    table.path.mkdir(parents=True, exist_ok=True)
     log = table.path / LOG
     if log.exists():
         log.rename(table.path / f"{LOG}{_ASIDE}{time.time_ns()}")

@@ -7,6 +7,7 @@ comparing files with them is damage.py's.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ SEALS_FILE = RECORD
 GROUPS = ("usage", "dims", "meta", "marts")
 LOG = "_delta_log"
 LAST_CHECKPOINT = "_last_checkpoint"
+_log = logging.getLogger(__name__)
 _HEAD = f"usage_pipeline seals {FORMAT} "
 
 
@@ -70,6 +72,15 @@ def read_seals(lake_root: Path) -> Seals | None:
         sha256, size, name = line.split(" ", 2)
         found[name] = (*found.get(name, ()), Seal(sha256, int(size)))
     return found
+
+
+def seals_if_readable(lake_root: Path) -> Seals:
+    """The seals, as far as they can be read; without any, everything is compared and sealed anew."""
+    try:
+        return read_seals(lake_root) or {}
+    except LakeDamaged as damage:
+        _log.warning("%s Going on: everything is compared with the coverage log and sealed anew.", damage)
+        return {}
 
 
 def is_sealed(seals: Seals, data_dir: Path, path: Path) -> bool:

@@ -164,8 +164,8 @@ def check_rows(snapshot: Snapshot) -> None:
         if gone or held != covered[name]:
             problem = f"{gone[0]} is missing" if gone else f"{held} rows, {covered[name]} recorded"
             raise LakeDamaged(
-                f"usage.{name} is not what was written ({problem}): run `usage-pipeline replay`, which rebuilds it "
-                "from the raw archive, or restore data/lake from a backup. Nothing was published."
+                f"usage.{name} is not what was written ({problem}): run `usage-pipeline doctor`, which rebuilds it "
+                "from what is left and the raw archive. Nothing was published."
             )
 
 

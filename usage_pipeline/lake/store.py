@@ -17,11 +17,12 @@ from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, wr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
+from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.engine import literal, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.locks import CREATE_LOCK, exclusive
-from usage_pipeline.lake.notes import FRESH_START, NOTED_COMMITS, noted
+from usage_pipeline.lake.notes import FRESH_START, commit_notes, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
@@ -69,8 +70,8 @@ class LakeTable:
         try:
             at = self.open()
             if at is not None:
-                at.history(NOTED_COMMITS)
-        except DeltaError:
+                list(commit_notes(at))
+        except (DeltaError, LakeDamaged):
             return None
         return at
 
@@ -243,8 +244,8 @@ class LakeTable:
 
     def put_aside(self) -> None:
         """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at."""
+        forget_seals(self.path.parent.parent, self.path)
         if (self.path / LOG).exists():
-            forget_seals(self.path.parent.parent, self.path)
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
@@ -267,6 +268,11 @@ class Lake:
     def mart(self, name: str, schema: pa.Schema) -> LakeTable:
         """A mart's table; `schema` is that of its query and the storage partition."""
         return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY))
+
+    def put_aside(self, part: str) -> None:
+        """Rename the folder of a table that others can be made of anew, by its place as `group.name`."""
+        group, _, name = part.partition(".")
+        self.table(group, name, pa.schema([])).put_aside()
 
     def table(self, group: str, name: str, schema: pa.Schema) -> LakeTable:
         """A table without storage partitions, by its place."""

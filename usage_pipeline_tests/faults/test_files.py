@@ -222,7 +222,7 @@ def test_a_damaged_table_is_named_and_replay_heals_it(synced: Settings, lose: Ca
     """Nothing is published over a damaged table, the error says `replay`, and replay brings every row back."""
     before = everything(synced)
     lose(synced.lake_dir / "usage" / "costs")
-    with pytest.raises(LakeDamaged, match="usage-pipeline replay"):
+    with pytest.raises(LakeDamaged, match="usage-pipeline doctor"):
         refresh(synced)
     assert synced.warehouse_path.exists()
     replay(synced)
@@ -250,7 +250,7 @@ def test_a_damaged_coverage_log_is_named_and_replay_heals_it(synced: Settings, l
     """A log that cannot be read stops the refresh with the way out; replay goes on without it."""
     before = everything(synced)
     lose(synced.lake_dir / "meta" / "sync_log")
-    with pytest.raises(LakeDamaged, match="usage-pipeline replay"):
+    with pytest.raises(LakeDamaged, match="usage-pipeline doctor"):
         refresh(synced)
     replay(synced)
     assert everything(synced) == before
@@ -281,7 +281,7 @@ def test_a_mart_forgets_days_the_lake_no_longer_knows(synced: Settings) -> None:
 def test_status_of_a_damaged_lake_says_what_to_run(synced: Settings) -> None:
     """`status` over a lake that cannot be read is one error with the way out."""
     _spoil_log(synced.lake_dir / "meta" / "sync_log")
-    with pytest.raises(LakeDamaged, match="usage-pipeline replay"):
+    with pytest.raises(LakeDamaged, match="usage-pipeline doctor"):
         endpoint_status(synced, NOW)
 
 

@@ -1,0 +1,126 @@
+"""One entry of a table's log that is lost, emptied or altered: nobody stores or publishes upon it, and it is mended."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from usage_pipeline.doctor import doctor
+from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.lake import ledger
+from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.replay import replay
+from usage_pipeline.settings import Settings
+from usage_pipeline.sync import choose_endpoints, sync
+from usage_pipeline.verify import verify
+from usage_pipeline.warehouse import refresh
+from usage_pipeline_tests.faults.stated import WINDOW, StatedService
+from usage_pipeline_tests.world import everything, rows
+
+pytestmark = pytest.mark.marts("usage_daily")
+
+
+def _newest(settings: Settings, table: str) -> Path:
+    return max((settings.lake_dir / table / "_delta_log").glob("*.json"))
+
+
+def _empty(entry: Path) -> None:
+    entry.write_bytes(b"")
+
+
+DAMAGES = pytest.mark.parametrize("spoil", [_empty, Path.unlink], ids=["emptied", "deleted"])
+
+
+def _history(settings: Settings) -> list[object]:
+    return rows(settings, "select * exclude (commit_id) from meta.restatements order by all")
+
+
+@DAMAGES
+@pytest.mark.parametrize("table", ["usage/vector_stores", "meta/restatements", "meta/sync_log"])
+def test_nothing_is_stored_or_published_upon_an_entry_that_says_nothing(
+    service: StatedService, synced: Settings, table: str, spoil: Callable[[Path], None]
+) -> None:
+    """A table that seems older than it is: an error with the way out, for sync and publish; doctor mends all of it."""
+    before, history = everything(synced), _history(synced)
+    spoil(_newest(synced, table))
+    with pytest.raises(LakeDamaged, match="run `usage-pipeline doctor`"):
+        refresh(synced)
+    service.state(3)
+    asked = sync(
+        synced, choose_endpoints(["vector_stores"]), WINDOW, clock=lambda: service.now, client_factory=service.client
+    )
+    assert [str(error).endswith("Nothing of vector_stores was stored.") for error in asked.errors] == [True]
+    assert everything(synced) == before
+    assert doctor(synced).is_cured
+    assert (everything(synced), _history(synced)) == (before, history)
+    assert verify(synced).findings == []
+
+
+@DAMAGES
+@pytest.mark.parametrize("table", ["marts/usage_daily", "meta/mart_log"])
+def test_a_mart_with_such_an_entry_is_made_anew(synced: Settings, table: str, spoil: Callable[[Path], None]) -> None:
+    """What is computed anyway is computed again by the next publishing, and nothing is left to find."""
+    before = everything(synced)
+    spoil(_newest(synced, table))
+    refresh(synced)
+    assert everything(synced) == before
+    assert verify(synced).findings == []
+
+
+@DAMAGES
+def test_replay_makes_a_table_with_such_an_entry_anew(synced: Settings, spoil: Callable[[Path], None]) -> None:
+    """The entry does not stay behind the rows that replay writes."""
+    before, history = everything(synced), _history(synced)
+    spoil(_newest(synced, "usage/vector_stores"))
+    replay(synced)
+    assert (everything(synced), _history(synced)) == (before, history)
+    assert verify(synced).findings == []
+
+
+def test_replay_refuses_to_put_days_back_to_an_older_raw_file(synced: Settings) -> None:
+    """With the newest raw file of a day gone, replay would take the day from the one before: it says so and stops."""
+    before = everything(synced)
+    [*_, newest] = landed_files(synced.raw_dir)
+    newest.unlink()
+    with pytest.raises(LakeDamaged, match=r"no longer vouches for days .*vector_stores 2026-11-02"):
+        replay(synced)
+    assert everything(synced) == before
+    replay(synced, may_forget=True)
+    assert rows(synced, "select distinct usage_bytes from usage.vector_stores") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("commit_id", "commit_ie"), ('"usage_pipeline":"{', '"usage_pipeline":"(')], ids=["name", "text"]
+)
+def test_an_altered_note_is_one_error_with_the_way_out(synced: Settings, old: str, new: str) -> None:
+    """What a commit noted may be altered in one bit: publishing does not fall over it."""
+    before = everything(synced)
+    entry = _newest(synced, "usage/vector_stores")
+    text = entry.read_text(encoding="utf-8")
+    assert old in text
+    entry.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(LakeDamaged, match="usage-pipeline doctor"):
+        refresh(synced)
+    assert doctor(synced).is_cured
+    assert everything(synced) == before
+
+
+def test_a_lost_coverage_log_is_written_again_from_all_commits(
+    service: StatedService, synced: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many commits there are: each carries its row, and those of long ago count too."""
+    service.sync_state(synced, 3)
+    before, history = everything(synced), _history(synced)
+    monkeypatch.setattr(ledger, "NOTED_COMMITS", 1)
+    shutil.rmtree(synced.lake_dir / "meta" / "sync_log")
+    refresh(synced)
+    assert (everything(synced), _history(synced)) == (before, history)
+
+
+def test_doctor_makes_a_lost_coverage_log_anew(synced: Settings) -> None:
+    """The folder of the table may be gone whole."""
+    before = everything(synced)
+    shutil.rmtree(synced.lake_dir / "meta" / "sync_log")
+    assert doctor(synced).is_cured
+    assert everything(synced) == before
