@@ -3,9 +3,13 @@
 Put checks of one value here, each as a function that raises ValueError; which settings there are is settings.py's.
 """
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from usage_pipeline.redaction import looks_issued, looks_like_key
@@ -15,7 +19,24 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVICE = "api.openai.com"
 _LISTED = 30
+_EXTRA = "usage-pipeline[scale]"
 _MISPLACED = "that looks like a key, which must not be here: take it out and revoke it"
+
+Executor = Literal["in_process", "multiprocess", "celery", "k8s"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Needs:
+    """What an executor cannot do without: a library of the extra, and variables that library reads itself."""
+
+    library: str
+    variables: tuple[str, ...] = ()
+
+
+_EXECUTOR_NEEDS: dict[Executor, _Needs] = {
+    "celery": _Needs(library="dagster_celery", variables=("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")),
+    "k8s": _Needs(library="dagster_k8s"),
+}
 
 
 def clean_key(value: str) -> str | None:
@@ -116,6 +137,22 @@ def check_webhook(value: str) -> str | None:
     if not (is_local or (parts.scheme == "https" and parts.hostname)) or not url.isascii() or " " in url:
         raise ValueError("needs the form https://host/path (plain http only for 127.0.0.1 or localhost)")
     return url
+
+
+def check_executor(executor: Executor) -> None:
+    """What the executor needs is here; asked where Dagster is to run, for commands without it need none of that.
+
+    Raises:
+        ValueError: the extra is not installed, or it was not told whom to talk to.
+    """
+    needs = _EXECUTOR_NEEDS.get(executor)
+    if needs is None:
+        return
+    if find_spec(needs.library) is None:
+        raise ValueError(f"{executor} needs the extra `scale`: pip install '{_EXTRA}', or uv sync --extra scale")
+    for name in needs.variables:
+        if not os.environ.get(name):
+            raise ValueError(f"{executor} needs {name} in the environment, such as redis://127.0.0.1:6379/0")
 
 
 def listed(labels: Sequence[str]) -> str:

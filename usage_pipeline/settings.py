@@ -24,7 +24,9 @@ from usage_pipeline.errors import FixConfig
 from usage_pipeline.redaction import without_keys
 from usage_pipeline.setting_checks import (
     ALLOW_HOST,
+    Executor,
     check_base_url,
+    check_executor,
     check_host,
     check_label,
     check_path,
@@ -75,6 +77,7 @@ class Settings(BaseSettings):
         default=Decimal("0.05"), ge=0, le=1, validation_alias="USAGE_PIPELINE_RECONCILIATION_TOLERANCE"
     )
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
+    executor: Executor = Field(default="in_process", validation_alias="USAGE_PIPELINE_EXECUTOR")
     _membership: Membership | None = PrivateAttr(default=None)
 
     @classmethod
@@ -184,6 +187,18 @@ class Settings(BaseSettings):
                 "environment or in .env, or try `usage-pipeline demo`, which needs none."
             )
         return self.admin_key
+
+    def require_executor(self) -> Executor:
+        """What runs Dagster's steps.
+
+        Raises:
+            FixConfig: what it needs is not installed or not set.
+        """
+        try:
+            check_executor(self.executor)
+        except ValueError as wrong:
+            raise FixConfig(f"setting USAGE_PIPELINE_EXECUTOR: {wrong}.") from None
+        return self.executor
 
     def first_day(self, today: date | None = None) -> date:
         """The first day to keep: the setting, else the first of the month eleven months back (a year is kept)."""

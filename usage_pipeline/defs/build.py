@@ -15,6 +15,7 @@ from usage_pipeline.defs.automation import automation
 from usage_pipeline.defs.breach_checks import breach_checks
 from usage_pipeline.defs.checks import costs_check
 from usage_pipeline.defs.dim_assets import dim_assets
+from usage_pipeline.defs.executors import executor_of
 from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
 from usage_pipeline.defs.mart_checks import mart_checks
 from usage_pipeline.defs.partitions import partitions_of
@@ -34,7 +35,6 @@ def build_defs(
     organizations: Callable[[], Organizations] = Organizations.from_env,
     client_factory: ClientFactory = make_client,
     clock: Callable[[], datetime] = utc_now,
-    executor: dg.ExecutorDefinition = dg.in_process_executor,
     on_event: OnEvent | None = None,
 ) -> dg.Definitions:
     """The definitions.
@@ -44,8 +44,6 @@ def build_defs(
         organizations: In its place, reads those of all; each is shown as a partition where there are several.
         client_factory: Makes the client of the service.
         clock: The present UTC time.
-        executor: In-process by default: twelve endpoints are read at once by one process. Where each step has its
-            own process, each reads its own endpoint.
         on_event: Told as each step ends, in the process that runs the steps.
 
     Raises:
@@ -70,7 +68,7 @@ def build_defs(
         assets=assets,
         asset_checks=[costs_check(), *breach_checks(), *mart_checks()],
         resources={SESSION: session_resource(read, client_factory, clock, on_event)},
-        executor=executor,
+        executor=executor_of(held.folder.require_executor()),
     )
     is_on = held.folder.webhook_url is not None
     return dg.Definitions.merge(defs, automation(read, clock), alerts(read, is_on=is_on), upkeep())

@@ -26,6 +26,9 @@ FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts
 DOORS = {
     "dagster": {"defs", "definitions"},
     "dagster_webserver": {"defs"},
+    "dagster_celery": {"defs"},
+    "dagster_k8s": {"defs"},
+    "dagster_postgres": set(),  # named in dagster.yaml alone
     "httpx": {"api"},
     "starlette": {"api"},
     "uvicorn": {"api"},

@@ -1,0 +1,121 @@
+"""Runs in processes of their own, as users' are: `python -m usage_pipeline_tests.dagster.apart FIRST LAST ASSET...`.
+
+Put starting runs, workers and what they need (Redis) here; no test and no assertion about the pipeline.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+from usage_pipeline.cli.ui import environment
+from usage_pipeline.defs.partitions import RANGE_END, RANGE_START, range_tags
+from usage_pipeline.settings import Settings
+from usage_pipeline.windows import Window
+
+_DEFINITIONS = "usage_pipeline.definitions"
+_SECONDS = 300.0
+_POLL_SECONDS = 0.05
+
+
+def run_apart(settings: Settings, window: Window, assets: Sequence[str], more: Mapping[str, str]) -> str:
+    """Run these assets of `sync_usage` with the executor of the settings; what it said, where it ended well."""
+    tags = range_tags(window)
+    command = [sys.executable, "-m", __name__, tags[RANGE_START], tags[RANGE_END], *assets]
+    done = subprocess.run(
+        command, env=_environment(settings, more), capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    if done.returncode:
+        raise AssertionError(f"the run ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis of the block's own; its address."""
+    port = _free_port()
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    with _running(command, dict(os.environ), folder / "redis.log") as child:
+        _until_listens(port, child)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def celery_workers(count: int, settings: Settings, more: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Workers as operators start them, each a process with one more that works; tasks wait for those not up yet."""
+    program = str(Path(sys.executable).with_name("celery"))
+    with ExitStack() as stack:
+        for number in range(1, count + 1):
+            options = ["--concurrency", "1", "--prefetch-multiplier", "1", "-n", f"w{number}@%h"]
+            command = [program, "-A", "dagster_celery.app", "worker", *options]
+            stack.enter_context(_running(command, _environment(settings, more), folder / f"worker{number}.log"))
+        yield
+
+
+def has_program(name: str) -> bool:
+    """Whether the program is installed."""
+    return shutil.which(name) is not None
+
+
+def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
+    home = settings.data_dir.resolve() / "dagster"
+    return {**os.environ, **environment(settings), "DAGSTER_HOME": str(home), **more}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until_listens(port: int, child: "subprocess.Popen[bytes]") -> None:
+    give_up_at = time.monotonic() + 30
+    while child.poll() is None and time.monotonic() < give_up_at:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+@contextmanager
+def _running(command: list[str], env: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with log.open("wb") as output:
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def main() -> int:
+    """Run what the arguments say on the instance of DAGSTER_HOME; exit 1 where it fails."""
+    first, last, *assets = sys.argv[1:]
+    repository = ReconstructableRepository.for_module(_DEFINITIONS, "defs", working_directory=str(Path.cwd()))
+    with dg.DagsterInstance.get() as instance:
+        result = dg.execute_job(
+            repository.get_reconstructable_job("sync_usage"),
+            instance,
+            tags={RANGE_START: first, RANGE_END: last},
+            asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+        )
+        return 0 if result.success else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
