@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from usage_pipeline.api.client import UsageClient
+from usage_pipeline.api.client import CONCURRENCY, UsageClient
 from usage_pipeline.endpoint_sync import EndpointSync, logged, sync_endpoint
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.errors import FixConfig, UsagePipelineError
@@ -75,10 +75,16 @@ def new_sync_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
-def make_client(settings: Settings, *, on_page: Callable[[], None] | None = None) -> UsageClient:
+def make_client(
+    settings: Settings, *, on_page: Callable[[], None] | None = None, concurrency: int = CONCURRENCY
+) -> UsageClient:
     """The client of the configured service; `on_page` is called after each page that arrived."""
     return UsageClient(
-        base_url=settings.base_url, key=settings.require_key(), spool_folder=settings.data_dir, on_page=on_page
+        base_url=settings.base_url,
+        key=settings.require_key(),
+        concurrency=concurrency,
+        spool_folder=settings.data_dir,
+        on_page=on_page,
     )
 
 

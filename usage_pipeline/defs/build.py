@@ -13,6 +13,7 @@ import dagster as dg
 from usage_pipeline.defs.alerts import alerts
 from usage_pipeline.defs.automation import automation
 from usage_pipeline.defs.breach_checks import breach_checks
+from usage_pipeline.defs.budget import client_factory_of, pool_of
 from usage_pipeline.defs.checks import costs_check
 from usage_pipeline.defs.dim_assets import dim_assets
 from usage_pipeline.defs.executors import executor_of
@@ -25,7 +26,7 @@ from usage_pipeline.defs.upkeep_asset import upkeep
 from usage_pipeline.defs.usage_assets import RAW, usage_assets
 from usage_pipeline.organizations import Organizations
 from usage_pipeline.settings import Settings
-from usage_pipeline.sync import ClientFactory, make_client
+from usage_pipeline.sync import ClientFactory
 from usage_pipeline.windows import utc_now
 
 
@@ -33,7 +34,7 @@ def build_defs(
     settings: Callable[[], Settings] | None = None,
     *,
     organizations: Callable[[], Organizations] = Organizations.from_env,
-    client_factory: ClientFactory = make_client,
+    client_factory: ClientFactory | None = None,
     clock: Callable[[], datetime] = utc_now,
     on_event: OnEvent | None = None,
 ) -> dg.Definitions:
@@ -42,7 +43,7 @@ def build_defs(
     Args:
         settings: Reads the settings of the only organization; called anew by every run.
         organizations: In its place, reads those of all; each is shown as a partition where there are several.
-        client_factory: Makes the client of the service.
+        client_factory: Makes the client of the service, in place of one that keeps to the budget all share.
         clock: The present UTC time.
         on_event: Told as each step ends, in the process that runs the steps.
 
@@ -51,6 +52,8 @@ def build_defs(
     """
     read = organizations if settings is None else lambda: Organizations((settings(),))
     held, today = read(), clock().date()
+    executor = held.folder.require_executor()
+    pool, client_factory = pool_of(executor), client_factory or client_factory_of(executor)
     first = min(one.first_day(today) for one in held.members)
     partitions = partitions_of(first, held.labels if held.are_several else None)
     with warnings.catch_warnings():
@@ -58,8 +61,8 @@ def build_defs(
         warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
         assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
             RAW,
-            *usage_assets(partitions),
-            *dim_assets(partitions, client_factory),
+            *usage_assets(partitions, pool),
+            *dim_assets(partitions, client_factory, pool),
             *mart_assets(partitions),
             warehouse_asset(partitions),
             *report_assets(partitions),
@@ -68,7 +71,7 @@ def build_defs(
         assets=assets,
         asset_checks=[costs_check(), *breach_checks(), *mart_checks()],
         resources={SESSION: session_resource(read, client_factory, clock, on_event)},
-        executor=executor_of(held.folder.require_executor()),
+        executor=executor_of(executor),
     )
     is_on = held.folder.webhook_url is not None
     return dg.Definitions.merge(defs, automation(read, clock), alerts(read, is_on=is_on), upkeep())

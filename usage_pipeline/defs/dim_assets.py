@@ -24,12 +24,14 @@ from usage_pipeline.sync import ClientFactory
 _COUNTS = ("rows", "inserted", "updated", "deleted", "requests", "retries", "pages", "bytes")
 
 
-def dim_assets(partitions: Partitions, client_factory: ClientFactory) -> list[dg.AssetsDefinition]:
-    """The assets of all lists."""
-    return [_dim_asset(names, partitions, client_factory) for names in LISTS.values()]
+def dim_assets(partitions: Partitions, client_factory: ClientFactory, pool: str | None) -> list[dg.AssetsDefinition]:
+    """The assets of all lists; the pool is that of steps that ask the service."""
+    return [_dim_asset(names, partitions, client_factory, pool) for names in LISTS.values()]
 
 
-def _dim_asset(names: NameList, partitions: Partitions, client_factory: ClientFactory) -> dg.AssetsDefinition:
+def _dim_asset(
+    names: NameList, partitions: Partitions, client_factory: ClientFactory, pool: str | None
+) -> dg.AssetsDefinition:
     key, dim = dim_key(names.name), DIMS[names.name]
 
     @dg.asset(
@@ -49,6 +51,7 @@ def _dim_asset(names: NameList, partitions: Partitions, client_factory: ClientFa
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={SESSION},
+        pool=pool,
     )
     def listed(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         session = session_of(context)

@@ -44,12 +44,12 @@ RAW = dg.AssetSpec(
 )
 
 
-def usage_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
-    """The assets of all endpoints."""
-    return [_usage_asset(endpoint, partitions) for endpoint in ENDPOINTS.values()]
+def usage_assets(partitions: Partitions, pool: str | None) -> list[dg.AssetsDefinition]:
+    """The assets of all endpoints; the pool is that of steps that ask the service."""
+    return [_usage_asset(endpoint, partitions, pool) for endpoint in ENDPOINTS.values()]
 
 
-def _usage_asset(endpoint: Endpoint, partitions: Partitions) -> dg.AssetsDefinition:
+def _usage_asset(endpoint: Endpoint, partitions: Partitions, pool: str | None) -> dg.AssetsDefinition:
     key = usage_key(endpoint.name)
 
     @dg.asset(
@@ -69,6 +69,7 @@ def _usage_asset(endpoint: Endpoint, partitions: Partitions) -> dg.AssetsDefinit
         check_specs=check_specs(key),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH),
         required_resource_keys={SESSION},
+        pool=pool,
     )
     def usage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         session = session_of(context)

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, as users' are: `python -m usage_pipeline_tests.dagster.apart FIRST LAST ASSET...`.
+"""Runs in processes of their own, as users' are: `python -m usage_pipeline_tests.dagster.apart` runs one.
 
 Put starting runs, workers and what they need (Redis) here; no test and no assertion about the pipeline.
 """
@@ -21,17 +21,23 @@ from usage_pipeline.defs.partitions import RANGE_END, RANGE_START, range_tags
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 
-_DEFINITIONS = "usage_pipeline.definitions"
+DEFINITIONS = "usage_pipeline.definitions"
 _SECONDS = 300.0
 _POLL_SECONDS = 0.05
 
 
-def run_apart(settings: Settings, window: Window, assets: Sequence[str], more: Mapping[str, str]) -> str:
+def run_apart(
+    settings: Settings,
+    window: Window,
+    assets: Sequence[str],
+    more: Mapping[str, str],
+    definitions: str = DEFINITIONS,
+) -> str:
     """Run these assets of `sync_usage` with the executor of the settings; what it said, where it ended well."""
     tags = range_tags(window)
-    command = [sys.executable, "-m", __name__, tags[RANGE_START], tags[RANGE_END], *assets]
+    command = [sys.executable, "-m", __name__, definitions, tags[RANGE_START], tags[RANGE_END], *assets]
     done = subprocess.run(
-        command, env=_environment(settings, more), capture_output=True, text=True, timeout=_SECONDS, check=False
+        command, env=environment_of(settings, more), capture_output=True, text=True, timeout=_SECONDS, check=False
     )
     if done.returncode:
         raise AssertionError(f"the run ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
@@ -56,7 +62,7 @@ def celery_workers(count: int, settings: Settings, more: Mapping[str, str], fold
         for number in range(1, count + 1):
             options = ["--concurrency", "1", "--prefetch-multiplier", "1", "-n", f"w{number}@%h"]
             command = [program, "-A", "dagster_celery.app", "worker", *options]
-            stack.enter_context(_running(command, _environment(settings, more), folder / f"worker{number}.log"))
+            stack.enter_context(_running(command, environment_of(settings, more), folder / f"worker{number}.log"))
         yield
 
 
@@ -65,7 +71,8 @@ def has_program(name: str) -> bool:
     return shutil.which(name) is not None
 
 
-def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
+def environment_of(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
+    """What a process of these settings is begun with."""
     home = settings.data_dir.resolve() / "dagster"
     return {**os.environ, **environment(settings), "DAGSTER_HOME": str(home), **more}
 
@@ -105,8 +112,8 @@ def _running(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[
 
 def main() -> int:
     """Run what the arguments say on the instance of DAGSTER_HOME; exit 1 where it fails."""
-    first, last, *assets = sys.argv[1:]
-    repository = ReconstructableRepository.for_module(_DEFINITIONS, "defs", working_directory=str(Path.cwd()))
+    definitions, first, last, *assets = sys.argv[1:]
+    repository = ReconstructableRepository.for_module(definitions, "defs", working_directory=str(Path.cwd()))
     with dg.DagsterInstance.get() as instance:
         result = dg.execute_job(
             repository.get_reconstructable_job("sync_usage"),

@@ -1,18 +1,34 @@
 """The same run in this process, in processes beside it, by Celery's workers and as Kubernetes' jobs."""
 
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import kubernetes_validate
 import pytest
+import yaml
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.instance.config import PoolGranularity
 
+from usage_pipeline.api.client import CONCURRENCY
+from usage_pipeline.defs.budget import API_POOL, STEPS, client_factory_of
+from usage_pipeline.defs.build import build_defs
 from usage_pipeline.defs.executors import executor_of
+from usage_pipeline.defs.home import prepare_home
+from usage_pipeline.defs.partitions import dim_key, usage_key
+from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
-from usage_pipeline_tests.dagster.apart import celery_workers, has_program, redis, run_apart
+from usage_pipeline.sync import make_client
+from usage_pipeline_tests.dagster.apart import celery_workers, environment_of, has_program, redis, run_apart
+from usage_pipeline_tests.dagster.cluster import Cluster, open_cluster
 from usage_pipeline_tests.dagster.stage import Stage, recent, staged
+from usage_pipeline_tests.pages import OPERATORS, fences, read
 from usage_pipeline_tests.world import everything
 
 SOME = ("usage/costs", "usage/images", "usage/embeddings", "dims/projects", "marts/cost_daily")
+KUBERNETES = "1.31"
 BROKER = "CELERY_BROKER_URL"
 BACKEND = "CELERY_RESULT_BACKEND"
 
@@ -35,6 +51,20 @@ def _as_in_process(stage: Stage, folder: Path) -> None:
 def _step_events(stage: Stage, kind: dg.DagsterEventType) -> list[dg.EventLogEntry]:
     (run,) = stage.instance.get_runs()
     return [one for one in stage.instance.all_logs(run.run_id) if one.dagster_event_type == kind]
+
+
+def _with_launcher(shipped: str, cluster: Cluster) -> str:
+    """The shipped dagster.yaml with the launcher operators.md shows, of a cluster that is reached from outside."""
+    (shown,) = [text for text in fences(read(OPERATORS), "text") if text.startswith("run_launcher:")]
+    changed = yaml.safe_load(shipped) | yaml.safe_load(shown)
+    reached = {"load_incluster_config": False, "kubeconfig_file": str(cluster.kubeconfig)}
+    changed["run_launcher"]["config"] |= reached
+    return str(yaml.safe_dump(changed))
+
+
+def _waited(stage: Stage) -> bool:
+    (run,) = stage.instance.get_runs()
+    return any(f"blocked by limit for pool {API_POOL}" in one.message for one in stage.instance.all_logs(run.run_id))
 
 
 def test_every_step_runs_in_the_runs_process_unless_told_otherwise() -> None:
@@ -79,6 +109,44 @@ def test_celery_has_to_know_its_broker(given: dict[str, str], missing: str, monk
         _settings(USAGE_PIPELINE_EXECUTOR="celery").require_executor()
 
 
+def test_one_process_needs_no_pool(settings: Settings) -> None:
+    """By default no step claims a place in a pool: a killed run without a daemon leaves none taken."""
+    graph = build_defs(lambda: settings).resolve_asset_graph()
+    assert not any(graph.get(key).pools for key in graph.get_all_asset_keys())
+
+
+def test_who_asks_the_service_is_in_the_pool(settings: Settings) -> None:
+    """Where steps have processes of their own, those that ask the service, and no others, are in its pool."""
+    apart = settings.model_copy(update={"executor": "multiprocess"})
+    graph = build_defs(lambda: apart).resolve_asset_graph()
+    pooled = {key for key in graph.get_all_asset_keys() if graph.get(key).pools}
+    assert pooled == {*map(usage_key, ENDPOINTS), *map(dim_key, LISTS)}
+    assert set().union(*(graph.get(key).pools for key in pooled)) == {API_POOL}
+
+
+def test_the_budget_is_that_of_one_process(tmp_path: Path) -> None:
+    """As many steps as the shipped pool has places send together at most what one process sends."""
+    with dg.DagsterInstance.from_config(str(prepare_home(tmp_path))) as instance:
+        pools = instance.event_log_storage.get_pool_config()
+    assert (pools.pool_granularity, pools.default_pool_limit) == (PoolGranularity.OP, STEPS)
+    made = client_factory_of("celery")
+    assert isinstance(made, partial)
+    assert 0 < STEPS * made.keywords["concurrency"] <= CONCURRENCY
+    assert client_factory_of("in_process") is make_client
+
+
+@pytest.mark.slow
+def test_all_workers_share_the_pool(data_dir: Path) -> None:
+    """With one place in the pool two processes never ask the service at once."""
+    with staged(data_dir, USAGE_PIPELINE_EXECUTOR="multiprocess") as stage:
+        stage.instance.event_log_storage.set_concurrency_slots(API_POOL, 1)
+        stage.gate.delay_seconds = 0.5
+        run_apart(stage.settings, recent(2), SOME[:3], {})
+        assert stage.gate.most_under_way == 1
+        assert stage.gate.seen.total() == 3
+        assert _waited(stage)
+
+
 @pytest.mark.slow
 def test_processes_beside_the_run_bring_the_same_rows(data_dir: Path) -> None:
     """With `multiprocess` two endpoints are read by two processes at once, and all rows are those of one process."""
@@ -108,3 +176,48 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
         assert {str(worker).partition("@")[0] for worker in at} == {"w1", "w2"}
         assert len(at) >= len(SOME)
         _as_in_process(stage, data_dir.parent)
+
+
+@pytest.mark.slow
+def test_kubernetes_jobs_do_the_steps(data_dir: Path, tmp_path: Path) -> None:
+    """Each step is a job made from what operators.md shows for `dagster.yaml`; the schemas of Kubernetes take it.
+
+    There is no cluster here: something that speaks its API runs the jobs' commands as processes.
+    """
+    pytest.importorskip("dagster_k8s", reason="needs the extra `scale`")
+    with staged(data_dir, USAGE_PIPELINE_EXECUTOR="k8s") as stage, open_cluster(tmp_path) as cluster:
+        cluster.environment = environment_of(stage.settings, {})
+        home = data_dir / "dagster" / "dagster.yaml"
+        home.write_text(_with_launcher(home.read_text(), cluster))
+        run_apart(stage.settings, recent(2), SOME[:2], {})
+        for job in cluster.jobs:
+            kubernetes_validate.validate({"apiVersion": "batch/v1", "kind": "Job", **job}, KUBERNETES, strict=True)
+            pod = job["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            assert pod["serviceAccountName"] == "usage-pipeline"
+            assert {"name": "data", "mountPath": "/srv/usage_pipeline/data"} in container["volumeMounts"]
+            assert container["envFrom"] == [{"secretRef": {"name": "usage-pipeline"}}]
+            assert stage.settings.require_key().get_secret_value() not in str(job)
+        steps = [job["metadata"]["labels"]["dagster/op"] for job in cluster.jobs]
+        assert {"usage__costs", "usage__images"} <= set(steps)  # a check of several assets is a step too
+        assert stage.gate.seen.keys() == {"costs", "images"}
+
+
+def test_kubernetes_needs_its_launcher(stage: Stage) -> None:
+    """Without the launcher that knows the jobs' image a run is refused in one line that says what to do."""
+    pytest.importorskip("dagster_k8s", reason="needs the extra `scale`")
+    job = dg.GraphDefinition(name="nothing").to_job(executor_def=executor_of("k8s"))
+    context = dg.InitExecutorContext(InMemoryJob(job), executor_of("k8s"), {}, stage.instance)
+    with pytest.raises(FixConfig, match="name it under run_launcher"):
+        executor_of("k8s").executor_creation_fn(context)
+
+
+def test_the_run_config_of_jobs_is_checked(settings: Settings) -> None:
+    """What the launch page sends for Kubernetes (another image, more memory) is validated by the executor's schema."""
+    pytest.importorskip("dagster_k8s", reason="needs the extra `scale`")
+    job = build_defs(lambda: settings.model_copy(update={"executor": "k8s"})).resolve_job_def("sync_usage")
+    larger = {"container_config": {"resources": {"limits": {"memory": "8Gi"}}}}
+    given = {"job_image": "usage-pipeline:0.1.1", "step_k8s_config": larger, "max_concurrent": 4}
+    assert dg.validate_run_config(job, {"execution": {"config": given}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="job_imag"):
+        dg.validate_run_config(job, {"execution": {"config": {"job_imag": "usage-pipeline:0.1.1"}}})
