@@ -1,6 +1,6 @@
 """Runs in processes of their own, as users' are: `python -m usage_pipeline_tests.dagster.apart` runs one.
 
-Put starting runs, workers and what they need (Redis) here; no test and no assertion about the pipeline.
+Put starting runs, workers and what they need (Redis, Postgres) here; no test and no assertion about the pipeline.
 """
 
 import os
@@ -23,6 +23,7 @@ from usage_pipeline.windows import Window
 
 DEFINITIONS = "usage_pipeline.definitions"
 _SECONDS = 300.0
+_NOT_ROOT = ("unshare", "--user", "--map-user=1000") if os.geteuid() == 0 else ()
 _POLL_SECONDS = 0.05
 
 
@@ -52,6 +53,41 @@ def redis(folder: Path) -> Iterator[str]:
     with _running(command, dict(os.environ), folder / "redis.log") as child:
         _until_listens(port, child)
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A Postgres of the block's own; its address."""
+    programs, port, data = _postgres_programs(), _free_port(), str(folder / "postgres")
+    made = [
+        *_NOT_ROOT,
+        str(programs / "initdb"),
+        "--pgdata",
+        data,
+        "--username",
+        "dagster",
+        "--auth",
+        "trust",
+        "--no-sync",
+    ]
+    subprocess.run(made, capture_output=True, check=True)
+    options = ["-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
+    with _running(
+        [*_NOT_ROOT, str(programs / "postgres"), *options], dict(os.environ), folder / "postgres.log"
+    ) as child:
+        _until_listens(port, child)
+        yield f"postgresql://dagster@127.0.0.1:{port}/postgres"
+
+
+def has_postgres() -> bool:
+    """Whether a Postgres server is installed and can be run: it refuses to be root's, which a namespace hides."""
+    is_there = (_postgres_programs() / "initdb").exists()
+    return is_there and subprocess.run([*_NOT_ROOT, "true"], capture_output=True, check=False).returncode == 0
+
+
+def _postgres_programs() -> Path:
+    """Debian keeps them out of the path."""
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import kubernetes_validate
@@ -21,7 +22,15 @@ from usage_pipeline.errors import FixConfig
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import make_client
-from usage_pipeline_tests.dagster.apart import celery_workers, environment_of, has_program, redis, run_apart
+from usage_pipeline_tests.dagster.apart import (
+    celery_workers,
+    environment_of,
+    has_postgres,
+    has_program,
+    postgres,
+    redis,
+    run_apart,
+)
 from usage_pipeline_tests.dagster.cluster import Cluster, open_cluster
 from usage_pipeline_tests.dagster.stage import Stage, recent, staged
 from usage_pipeline_tests.pages import OPERATORS, fences, read
@@ -53,10 +62,15 @@ def _step_events(stage: Stage, kind: dg.DagsterEventType) -> list[dg.EventLogEnt
     return [one for one in stage.instance.all_logs(run.run_id) if one.dagster_event_type == kind]
 
 
+def _shown(key: str) -> Any:
+    """What operators.md shows for a key of dagster.yaml."""
+    (text,) = [one for one in fences(read(OPERATORS), "text") if one.startswith(f"{key}:")]
+    return yaml.safe_load(text)
+
+
 def _with_launcher(shipped: str, cluster: Cluster) -> str:
     """The shipped dagster.yaml with the launcher operators.md shows, of a cluster that is reached from outside."""
-    (shown,) = [text for text in fences(read(OPERATORS), "text") if text.startswith("run_launcher:")]
-    changed = yaml.safe_load(shipped) | yaml.safe_load(shown)
+    changed = yaml.safe_load(shipped) | _shown("run_launcher")
     reached = {"load_incluster_config": False, "kubeconfig_file": str(cluster.kubeconfig)}
     changed["run_launcher"]["config"] |= reached
     return str(yaml.safe_dump(changed))
@@ -221,3 +235,25 @@ def test_the_run_config_of_jobs_is_checked(settings: Settings) -> None:
     assert dg.validate_run_config(job, {"execution": {"config": given}})
     with pytest.raises(dg.DagsterInvalidConfigError, match="job_imag"):
         dg.validate_run_config(job, {"execution": {"config": {"job_imag": "usage-pipeline:0.1.1"}}})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_postgres(), reason="needs a Postgres server")
+def test_runs_and_places_in_the_pool_can_be_in_postgres(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what operators.md shows for `dagster.yaml`, runs, events and the pool are in Postgres, none in SQLite."""
+    pytest.importorskip("dagster_postgres", reason="needs the extra `scale`")
+    with postgres(tmp_path) as address, staged(tmp_path / "world", USAGE_PIPELINE_EXECUTOR="multiprocess") as stage:
+        home = prepare_home(data_dir)
+        changed = yaml.safe_load((home / "dagster.yaml").read_text()) | _shown("storage")
+        (home / "dagster.yaml").write_text(yaml.safe_dump(changed))
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", address)
+        run_apart(stage.settings.model_copy(update={"data_dir": data_dir}), recent(2), SOME[:2], {})
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            (run,) = instance.get_runs()
+            assert run.status == dg.DagsterRunStatus.SUCCESS
+            assert instance.get_latest_materialization_event(usage_key("costs")) is not None
+            (pool,) = instance.event_log_storage.get_pool_limits()
+        assert (pool.name, pool.limit) == (API_POOL, STEPS)
+        assert not list(home.rglob("*.db"))
