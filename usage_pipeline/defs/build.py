@@ -19,7 +19,7 @@ from usage_pipeline.defs.dim_assets import dim_assets
 from usage_pipeline.defs.executors import executor_of
 from usage_pipeline.defs.mart_assets import mart_assets, warehouse_asset
 from usage_pipeline.defs.mart_checks import mart_checks
-from usage_pipeline.defs.partitions import partitions_of
+from usage_pipeline.defs.partitions import spread_of
 from usage_pipeline.defs.report_asset import report_assets
 from usage_pipeline.defs.session import SESSION, OnEvent, session_resource
 from usage_pipeline.defs.upkeep_asset import upkeep
@@ -55,17 +55,18 @@ def build_defs(
     executor = held.folder.require_executor()
     pool, client_factory = pool_of(executor), client_factory or client_factory_of(executor)
     first = min(one.first_day(today) for one in held.members)
-    partitions = partitions_of(first, held.labels if held.are_several else None)
+    labels = held.labels if held.are_several else None
     with warnings.catch_warnings():
         # Called beta by Dagster 1.13, whose version is pinned; 34 lines of it would drown the services' logs.
         warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
+        spread = spread_of(first, labels, is_shared=executor != "in_process")
         assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
             RAW,
-            *usage_assets(partitions, pool),
-            *dim_assets(partitions, client_factory, pool),
-            *mart_assets(partitions),
-            warehouse_asset(partitions),
-            *report_assets(partitions),
+            *usage_assets(spread, pool),
+            *dim_assets(spread, client_factory, pool),
+            *mart_assets(spread),
+            warehouse_asset(spread),
+            *report_assets(spread),
         ]
     defs = dg.Definitions(
         assets=assets,

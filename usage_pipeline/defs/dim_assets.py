@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from usage_pipeline.defs.columns import OWNERS
-from usage_pipeline.defs.partitions import Partitions, asset_window, dim_key
+from usage_pipeline.defs.partitions import Spread, asset_window, dim_key
 from usage_pipeline.defs.session import SESSION, Session, named, session_of
 from usage_pipeline.defs.several import together
 from usage_pipeline.defs.usage_assets import RAW
@@ -24,14 +24,12 @@ from usage_pipeline.sync import ClientFactory
 _COUNTS = ("rows", "inserted", "updated", "deleted", "requests", "retries", "pages", "bytes")
 
 
-def dim_assets(partitions: Partitions, client_factory: ClientFactory, pool: str | None) -> list[dg.AssetsDefinition]:
+def dim_assets(spread: Spread, client_factory: ClientFactory, pool: str | None) -> list[dg.AssetsDefinition]:
     """The assets of all lists; the pool is that of steps that ask the service."""
-    return [_dim_asset(names, partitions, client_factory, pool) for names in LISTS.values()]
+    return [_dim_asset(names, spread, client_factory, pool) for names in LISTS.values()]
 
 
-def _dim_asset(
-    names: NameList, partitions: Partitions, client_factory: ClientFactory, pool: str | None
-) -> dg.AssetsDefinition:
+def _dim_asset(names: NameList, spread: Spread, client_factory: ClientFactory, pool: str | None) -> dg.AssetsDefinition:
     key, dim = dim_key(names.name), DIMS[names.name]
 
     @dg.asset(
@@ -48,8 +46,8 @@ def _dim_asset(
             "dagster/table_name": names.label,
             "path": names.path,
         },
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=spread.partitions,
+        backfill_policy=spread.policy,
         required_resource_keys={SESSION},
         pool=pool,
     )

@@ -12,7 +12,7 @@ import dagster as dg
 
 from usage_pipeline.defs.columns import COLUMN_LINEAGE, OWNERS, mart_columns, mart_lineage
 from usage_pipeline.defs.partitions import (
-    Partitions,
+    Spread,
     asset_window,
     dim_key,
     mart_key,
@@ -38,12 +38,12 @@ group by all
 WAREHOUSE_KEY = dg.AssetKey(["warehouse"])
 
 
-def mart_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
+def mart_assets(spread: Spread) -> list[dg.AssetsDefinition]:
     """The assets of all marts."""
-    return [_mart_asset(mart, partitions) for mart in load_marts().values()]
+    return [_mart_asset(mart, spread) for mart in load_marts().values()]
 
 
-def _mart_asset(mart: Mart, partitions: Partitions) -> dg.AssetsDefinition:
+def _mart_asset(mart: Mart, spread: Spread) -> dg.AssetsDefinition:
     key = mart_key(mart.name)
 
     @dg.asset(
@@ -62,8 +62,8 @@ def _mart_asset(mart: Mart, partitions: Partitions) -> dg.AssetsDefinition:
             *map(dim_key, sorted(mart.lists)),
             *map(mart_key, sorted(mart.marts)),
         ],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=spread.partitions,
+        backfill_policy=spread.policy,
         required_resource_keys={SESSION},
     )
     def build(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -87,7 +87,7 @@ def _mart_asset(mart: Mart, partitions: Partitions) -> dg.AssetsDefinition:
     return build
 
 
-def warehouse_asset(partitions: Partitions) -> dg.AssetsDefinition:
+def warehouse_asset(spread: Spread) -> dg.AssetsDefinition:
     """The published file. It has the days as partitions too, for else a backfill would need a second run for it."""
 
     @dg.asset(
@@ -97,8 +97,8 @@ def warehouse_asset(partitions: Partitions) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"duckdb"},
         deps=[mart_key(name) for name in load_marts()],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=spread.partitions,
+        backfill_policy=spread.policy,
         required_resource_keys={SESSION},
     )
     def warehouse(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]

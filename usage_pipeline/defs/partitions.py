@@ -6,6 +6,7 @@ which day.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,9 +24,29 @@ ORGANIZATION_TAG = "usage_pipeline/organization"
 _ONE = "dagster/partition"
 _DATE = "date"  # the other dimension; first in a key, for Dagster sorts them by name: `2026-11-03|acme`
 _SEPARATOR = "|"
+_CHUNK_DAYS = 31  # what one request brings at the width of days
 
 
 Partitions = dg.DailyPartitionsDefinition | dg.MultiPartitionsDefinition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """The partitions of every asset, and how a backfill of many of them is cut into runs."""
+
+    partitions: Partitions
+    policy: dg.BackfillPolicy
+
+
+def spread_of(first: date, labels: Sequence[str] | None, *, is_shared: bool) -> Spread:
+    """As `partitions_of`; a backfill is one run, or, where workers are to share it, a run for each month of days.
+
+    Of several organizations it is not cut: Dagster would cut their days x organizations anywhere, and a run's first and
+    last partition would no longer say which it is about. Each organization's run is one that workers share already.
+    """
+    is_cut = is_shared and labels is None
+    policy = dg.BackfillPolicy.multi_run(_CHUNK_DAYS) if is_cut else dg.BackfillPolicy.single_run()
+    return Spread(partitions=partitions_of(first, labels), policy=policy)
 
 
 def daily_partitions(first: date) -> dg.DailyPartitionsDefinition:

@@ -9,7 +9,7 @@ import dagster as dg
 
 from usage_pipeline.defs.columns import OWNERS
 from usage_pipeline.defs.mart_assets import WAREHOUSE_KEY
-from usage_pipeline.defs.partitions import Partitions
+from usage_pipeline.defs.partitions import Spread
 from usage_pipeline.defs.pictures import fact_table
 from usage_pipeline.defs.session import SESSION, session_of
 from usage_pipeline.defs.several import together
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 REPORT_KEY = dg.AssetKey(["report"])
 
 
-def report_assets(partitions: Partitions) -> list[dg.AssetsDefinition]:
+def report_assets(spread: Spread) -> list[dg.AssetsDefinition]:
     """The report; none where a mart it stands on is none of this pipeline's."""
-    return [_report_asset(partitions)] if marts_read() <= load_marts().keys() else []
+    return [_report_asset(spread)] if marts_read() <= load_marts().keys() else []
 
 
-def _report_asset(partitions: Partitions) -> dg.AssetsDefinition:
+def _report_asset(spread: Spread) -> dg.AssetsDefinition:
     """It has the days as partitions too, for else a backfill would need a second run for it."""
 
     @dg.asset(
@@ -37,8 +37,8 @@ def _report_asset(partitions: Partitions) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"html"},
         deps=[WAREHOUSE_KEY],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=spread.partitions,
+        backfill_policy=spread.policy,
         required_resource_keys={SESSION},
     )
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ import dagster as dg
 from usage_pipeline.defs.checks import FRESH, UsageFacts, check_specs, judge
 from usage_pipeline.defs.columns import OWNERS, usage_columns
 from usage_pipeline.defs.partitions import (
-    Partitions,
+    Spread,
     asset_window,
     partition_key,
     read_here,
@@ -44,12 +44,12 @@ RAW = dg.AssetSpec(
 )
 
 
-def usage_assets(partitions: Partitions, pool: str | None) -> list[dg.AssetsDefinition]:
+def usage_assets(spread: Spread, pool: str | None) -> list[dg.AssetsDefinition]:
     """The assets of all endpoints; the pool is that of steps that ask the service."""
-    return [_usage_asset(endpoint, partitions, pool) for endpoint in ENDPOINTS.values()]
+    return [_usage_asset(endpoint, spread, pool) for endpoint in ENDPOINTS.values()]
 
 
-def _usage_asset(endpoint: Endpoint, partitions: Partitions, pool: str | None) -> dg.AssetsDefinition:
+def _usage_asset(endpoint: Endpoint, spread: Spread, pool: str | None) -> dg.AssetsDefinition:
     key = usage_key(endpoint.name)
 
     @dg.asset(
@@ -64,8 +64,8 @@ def _usage_asset(endpoint: Endpoint, partitions: Partitions, pool: str | None) -
             "dagster/table_name": f"usage.{endpoint.name}",
             "path": endpoint.path,
         },
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        partitions_def=spread.partitions,
+        backfill_policy=spread.policy,
         check_specs=check_specs(key),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FRESH),
         required_resource_keys={SESSION},

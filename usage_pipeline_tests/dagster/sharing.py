@@ -1,14 +1,17 @@
 """`python -m usage_pipeline_tests.dagster.sharing`: what a service with a rate limit sees of workers.
 
 Put ways to run the same days here. For each it prints how many requests were under way at most, how many were refused
-by 429, and the seconds. It needs redis-server and the extra `scale`, and takes minutes.
+by 429, and the seconds; with `--backfill`, how long workers take for a long backfill of one endpoint. It needs
+redis-server and the extra `scale`, and takes minutes.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +28,11 @@ from usage_pipeline.sync import make_client
 from usage_pipeline.windows import utc_now
 from usage_pipeline_tests.dagster.apart import DEFINITIONS, celery_workers, redis, run_apart
 from usage_pipeline_tests.dagster.stage import KEY, recent
+from usage_pipeline_tests.dagster.ui_driver import serving, until
 from usage_pipeline_tests.world import open_world
 
 _DAYS = 56
+_BACKFILLED = 124
 _ASSETS = tuple(f"usage/{name}" for name in ENDPOINTS)
 _UNSHARED = "usage_pipeline_tests.dagster.sharing"
 
@@ -112,22 +117,58 @@ def _celery(settings: Settings, folder: Path, definitions: str) -> None:
             run_apart(settings, recent(_DAYS), _ASSETS, more, definitions)
 
 
+def backfilled(workers: int, seconds: float) -> None:
+    """A backfill of one endpoint's days of minutes, each a request, by the real UI and workers (0: one process)."""
+    limit = Limit(1000.0, seconds)
+    with (
+        _served("celery" if workers else "in_process", _BACKFILLED, "1m", limit) as (settings, folder),
+        redis(folder) as address,
+    ):
+        home = prepare_home(settings.data_dir) / "dagster.yaml"
+        home.write_text(home.read_text().replace("max_concurrent_runs: 2", "max_concurrent_runs: 4"))
+        more = {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
+        os.environ.update(more)
+        with celery_workers(workers, settings, more, folder), serving(settings, folder) as (ui, child):
+            began = time.monotonic()
+            backfill = ui.backfill([day.isoformat() for day in recent(_BACKFILLED).dates()], [["usage", "images"]])
+            until(lambda: ui.backfill_status(backfill).startswith("COMPLETED"), 900, child)
+            print(  # noqa: T201 - its answer
+                f"{workers} workers: {ui.backfill_status(backfill)}, {len(ui.runs())} runs, {limit.asked} requests, at "
+                f"most {limit.most_under_way} under way, {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+
+
+@contextmanager
+def _served(executor: str, days: int, width: str, limit: Limit) -> Iterator[tuple[Settings, Path]]:
+    """Settings of a world behind a limit, and a folder."""
+    with TemporaryDirectory(prefix="sharing-") as folder, open_world(now=utc_now(), faults=limit.wrap) as world:
+        more = {
+            "OPENAI_ADMIN_KEY": KEY,
+            "USAGE_PIPELINE_START_DATE": recent(days).start.date().isoformat(),
+            "USAGE_PIPELINE_EXECUTOR": executor,
+            "USAGE_PIPELINE_BUCKET_WIDTH": width,
+        }
+        settings = world.settings(Path(folder) / "data", **more)
+        with dg.DagsterInstance.from_config(str(prepare_home(settings.data_dir))):
+            pass  # its tables are made before several processes would make them at once
+        yield settings, Path(folder)
+
+
 def main() -> int:
     """Go through the ways, each in a folder of its own."""
     parser = argparse.ArgumentParser(prog="python -m usage_pipeline_tests.dagster.sharing", description=__doc__)
     parser.add_argument("--per-second", type=float, default=16.0, help="requests a second the service allows")
     parser.add_argument("--seconds", type=float, default=0.5, help="what an answer takes")
+    parser.add_argument("--backfill", type=int, nargs="*", metavar="WORKERS", help="instead: a backfill by so many")
     asked = parser.parse_args()
-    for name, (executor, run) in WAYS.items():
+    for workers in asked.backfill or ():
+        backfilled(workers, asked.seconds)
+    for name, (executor, run) in () if asked.backfill else WAYS.items():
         limit = Limit(asked.per_second, asked.seconds)
-        with TemporaryDirectory(prefix="sharing-") as folder, open_world(now=utc_now(), faults=limit.wrap) as world:
-            start = recent(_DAYS).start.date().isoformat()
-            more = {"OPENAI_ADMIN_KEY": KEY, "USAGE_PIPELINE_START_DATE": start, "USAGE_PIPELINE_EXECUTOR": executor}
-            more["USAGE_PIPELINE_BUCKET_WIDTH"] = "1h"  # a request for each week
-            settings = world.settings(Path(folder) / "data", **more)
-            prepare_home(settings.data_dir)
+        with _served(executor, _DAYS, "1h", limit) as (settings, folder):  # a request for each week
             began = time.monotonic()
-            run(settings, Path(folder))
+            run(settings, folder)
             print(  # noqa: T201 - its answer
                 f"{name}: {limit.asked} requests, {limit.refused} refused by 429, at most {limit.most_under_way} "
                 f"under way, {time.monotonic() - began:.0f} s",

@@ -1,5 +1,6 @@
 """The same run in this process, in processes beside it, by Celery's workers and as Kubernetes' jobs."""
 
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from usage_pipeline.defs.budget import API_POOL, STEPS, client_factory_of
 from usage_pipeline.defs.build import build_defs
 from usage_pipeline.defs.executors import executor_of
 from usage_pipeline.defs.home import prepare_home
-from usage_pipeline.defs.partitions import dim_key, usage_key
+from usage_pipeline.defs.partitions import RANGE_END, RANGE_START, dim_key, spread_of, usage_key
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig
 from usage_pipeline.name_lists import LISTS
@@ -33,8 +34,9 @@ from usage_pipeline_tests.dagster.apart import (
 )
 from usage_pipeline_tests.dagster.cluster import Cluster, open_cluster
 from usage_pipeline_tests.dagster.stage import Stage, recent, staged
+from usage_pipeline_tests.dagster.ui_driver import serving, until
 from usage_pipeline_tests.pages import OPERATORS, fences, read
-from usage_pipeline_tests.world import everything
+from usage_pipeline_tests.world import everything, rows
 
 SOME = ("usage/costs", "usage/images", "usage/embeddings", "dims/projects", "marts/cost_daily")
 KUBERNETES = "1.31"
@@ -46,12 +48,12 @@ def _settings(**more: str) -> Settings:
     return Settings(_env_file=None, **more)
 
 
-def _as_in_process(stage: Stage, folder: Path) -> None:
+def _as_in_process(stage: Stage, folder: Path, days: int) -> None:
     """What the stage's folder now has is what a run in one process brings of the same days."""
     alone = stage.settings.model_copy(update={"data_dir": folder / "in process", "executor": "in_process"})
     before = Stage(stage.world, stage.gate, alone, stage.instance)
     stage.gate.wait_for = 0
-    assert before.run(recent(4), SOME).success
+    assert before.run(recent(days), SOME).success
     expected = everything(alone)
     assert len(expected["usage.costs"]) > 0
     assert everything(stage.settings) == expected
@@ -74,6 +76,10 @@ def _with_launcher(shipped: str, cluster: Cluster) -> str:
     reached = {"load_incluster_config": False, "kubeconfig_file": str(cluster.kubeconfig)}
     changed["run_launcher"]["config"] |= reached
     return str(yaml.safe_dump(changed))
+
+
+def _tags(run: dict[str, Any]) -> dict[str, str]:
+    return {one["key"]: one["value"] for one in run["tags"]}
 
 
 def _waited(stage: Stage) -> bool:
@@ -149,6 +155,21 @@ def test_the_budget_is_that_of_one_process(tmp_path: Path) -> None:
     assert client_factory_of("in_process") is make_client
 
 
+@pytest.mark.parametrize(("executor", "most"), [("in_process", None), ("multiprocess", 31)])
+def test_a_long_backfill_is_cut_where_workers_can_share_it(settings: Settings, executor: str, most: int | None) -> None:
+    """One process does a backfill in one run; for several it is cut into runs of a month, whatever is selected."""
+    chosen = settings.model_copy(update={"executor": executor})
+    graph = build_defs(lambda: chosen).resolve_asset_graph()
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    assert {one.backfill_policy.max_partitions_per_run for one in nodes if one.is_partitioned} == {most}
+
+
+def test_days_of_several_organizations_are_not_cut() -> None:
+    """A cut between two organizations of a day would leave a run that does not say whose days it is about."""
+    spread = spread_of(date(2026, 11, 1), ["acme", "beta"], is_shared=True)
+    assert spread.policy == dg.BackfillPolicy.single_run()
+
+
 @pytest.mark.slow
 def test_all_workers_share_the_pool(data_dir: Path) -> None:
     """With one place in the pool two processes never ask the service at once."""
@@ -163,15 +184,18 @@ def test_all_workers_share_the_pool(data_dir: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_beside_the_run_bring_the_same_rows(data_dir: Path) -> None:
-    """With `multiprocess` two endpoints are read by two processes at once, and all rows are those of one process."""
+    """With `multiprocess` two endpoints are read by two processes at once, and all rows are those of one process.
+
+    More days than a backfill's run has are one run where a run is asked for: the schedule's after an outage.
+    """
     with staged(data_dir, USAGE_PIPELINE_EXECUTOR="multiprocess") as stage:
         stage.gate.wait_for = 2
-        run_apart(stage.settings, recent(4), SOME, {})
+        run_apart(stage.settings, recent(40), SOME, {})
         assert stage.gate.most_under_way >= 2
         started = _step_events(stage, dg.DagsterEventType.STEP_WORKER_STARTED)
         pids = {one.get_dagster_event().event_specific_data.metadata["pid"].value for one in started}
         assert len(pids) == len(started) >= len(SOME)  # a check of several assets is a step too
-        _as_in_process(stage, data_dir.parent)
+        _as_in_process(stage, data_dir.parent, 40)
 
 
 @pytest.mark.slow
@@ -189,7 +213,7 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
         at = [one.engine_event_data.metadata["Celery worker"].value for one in told if "celery worker" in one.message]
         assert {str(worker).partition("@")[0] for worker in at} == {"w1", "w2"}
         assert len(at) >= len(SOME)
-        _as_in_process(stage, data_dir.parent)
+        _as_in_process(stage, data_dir.parent, 4)
 
 
 @pytest.mark.slow
@@ -257,3 +281,20 @@ def test_runs_and_places_in_the_pool_can_be_in_postgres(
             (pool,) = instance.event_log_storage.get_pool_limits()
         assert (pool.name, pool.limit) == (API_POOL, STEPS)
         assert not list(home.rglob("*.db"))
+
+
+@pytest.mark.slow
+def test_a_backfill_of_one_endpoint_is_shared_by_time(data_dir: Path, tmp_path: Path) -> None:
+    """Forty days of one endpoint, backfilled in the UI, are two runs of whole partitions, which workers can share."""
+    days = [day.isoformat() for day in recent(40).dates()]
+    with staged(data_dir, USAGE_PIPELINE_EXECUTOR="multiprocess", USAGE_PIPELINE_START_DATE=days[0]) as stage:
+        with serving(stage.settings, tmp_path) as (ui, child):
+            backfill = ui.backfill(days, [["usage", "images"]])
+            until(lambda: ui.backfill_status(backfill).startswith("COMPLETED"), 300, child)
+            assert ui.backfill_status(backfill) == "COMPLETED_SUCCESS"
+            windows = {(tags[RANGE_START], tags[RANGE_END]) for tags in map(_tags, ui.runs())}
+            assert windows == {(days[0], days[30]), (days[31], days[-1])}
+            assert ui.spans(["usage", "images"]) == [
+                {"startKey": days[0], "endKey": days[-1], "status": "MATERIALIZED"}
+            ]
+        assert rows(stage.settings, "select count(*) from meta.coverage where endpoint = 'images'") == [(len(days),)]

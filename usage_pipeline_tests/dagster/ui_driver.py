@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,10 +83,10 @@ class Ui:
         assert "errors" not in found, found
         return found["data"]
 
-    def backfill(self, days: list[str]) -> str:
-        """Launch a backfill of all assets over these partitions; returns its id."""
-        assets = [{"path": path} for path in ASSETS]
-        launched = self.ask(_BACKFILL, days=days, assets=assets)["launchPartitionBackfill"]
+    def backfill(self, days: list[str], assets: Sequence[list[str]] = ASSETS) -> str:
+        """Launch a backfill of assets over these partitions; returns its id."""
+        selected = [{"path": path} for path in assets]
+        launched = self.ask(_BACKFILL, days=days, assets=selected)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
