@@ -22,6 +22,7 @@ from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 
 DEFINITIONS = "usage_pipeline.definitions"
+REDIS_PASSWORD = "canary-7d1f0a"
 _SECONDS = 300.0
 _NOT_ROOT = ("unshare", "--user", "--map-user=1000") if os.geteuid() == 0 else ()
 _POLL_SECONDS = 0.05
@@ -47,12 +48,13 @@ def run_apart(
 
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """A Redis of the block's own; its address."""
+    """A Redis of the block's own; its address, with the password it asks for."""
     port = _free_port()
-    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--requirepass", REDIS_PASSWORD]
+    command = ["redis-server", *options, "--dir", str(folder)]
     with _running(command, dict(os.environ), folder / "redis.log") as child:
         _until_listens(port, child)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://:{REDIS_PASSWORD}@127.0.0.1:{port}/0"
 
 
 @contextmanager

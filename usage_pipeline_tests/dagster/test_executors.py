@@ -24,6 +24,7 @@ from usage_pipeline.name_lists import LISTS
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import make_client
 from usage_pipeline_tests.dagster.apart import (
+    REDIS_PASSWORD,
     celery_workers,
     environment_of,
     has_postgres,
@@ -201,7 +202,10 @@ def test_processes_beside_the_run_bring_the_same_rows(data_dir: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not has_program("redis-server"), reason="needs redis-server")
 def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
-    """Two workers read endpoints of one run at once, with no configuration but the setting and Celery's variables."""
+    """Two workers read endpoints of one run at once, with no configuration but the setting and Celery's variables.
+
+    The broker's password, which these hold, is in no file of Dagster's or the lake's.
+    """
     pytest.importorskip("dagster_celery", reason="needs the extra `scale`")
     with redis(tmp_path) as address, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
         more = {BROKER: address, BACKEND: address}
@@ -213,6 +217,8 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
         at = [one.engine_event_data.metadata["Celery worker"].value for one in told if "celery worker" in one.message]
         assert {str(worker).partition("@")[0] for worker in at} == {"w1", "w2"}
         assert len(at) >= len(SOME)
+        for path in (one for one in data_dir.rglob("*") if one.is_file()):
+            assert REDIS_PASSWORD.encode() not in path.read_bytes(), path
         _as_in_process(stage, data_dir.parent, 4)
 
 
