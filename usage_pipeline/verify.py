@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.contents import differing_days, recorded_days, stored_rows
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, torn_entries, unsealed_raw
-from usage_pipeline.lake.dims import DIMS
-from usage_pipeline.lake.landing import Landed, landed_files, load
+from usage_pipeline.lake.dims import DIMS, LISTED, read_dim
+from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
 from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table_folders
@@ -26,6 +27,7 @@ from usage_pipeline.lake.vouched import LostRead, lost_names, lost_note, lost_re
 from usage_pipeline.marts.recompute import differing_marts
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.marts.tables import pin_mart
+from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 
@@ -97,6 +99,7 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
             _compare_raw(settings, lake, seals, raw, report)
             _compare_days(snapshot, report, tell)
             _find_unfinished(lake, snapshot, report)
+    _compare_names(settings, lake, report)
     if not report.differs("usage", "dims", "meta"):
         wrong: dict[str, int] = {}
         with _read(report, "meta.mart_log"):
@@ -205,6 +208,24 @@ def _compare_raw(settings: Settings, lake: Lake, seals: Seals, unsealed: list[Pa
         landed = load(path) if name not in accepted else None
         if isinstance(landed, Landed) and not any(read.supersedes(landed) for read in reads):
             report.findings.append(Damage(part=f"usage.{landed.endpoint}", path=name, problem=UNAPPLIED))
+
+
+def _compare_names(settings: Settings, lake: Lake, report: Report) -> None:
+    """Where raw has names of an organization, so has the lake: a table that is lost whole leaves no other trace."""
+    for dim in LISTED:
+        part = f"dims.{dim.name}"
+        newest = {path.parts[-4]: path for path in landed_files(settings.raw_dir, table=part)}
+        with _read(report, part):
+            held = set(read_dim(lake, dim)["organization"].to_pylist())
+            for organization, path in newest.items():
+                landed = load(path) if organization not in held else None
+                if isinstance(landed, LandedNames) and _lists_any(landed):
+                    problem = f"it has no names of {organization}, of which raw has some"
+                    report.findings.append(Damage(part=part, problem=problem))
+
+
+def _lists_any(landed: LandedNames) -> bool:
+    return bool(listed_names(LISTS[landed.list_name], landed.pages, where=str(landed.path))[0])
 
 
 def _compare_days(snapshot: Snapshot, report: Report, tell: Tell) -> None:

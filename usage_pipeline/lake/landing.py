@@ -146,9 +146,9 @@ def _write_durably(path: Path, header: bytes, pages: list[RawPage]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def landed_files(root: Path) -> Iterator[Path]:
-    """Every landed file, in the order the reads began."""
-    yield from sorted(root.glob(f"*/*/*/[!.]*{_SUFFIX}"), key=lambda path: (path.name, path.parts))
+def landed_files(root: Path, *, table: str = "*") -> Iterator[Path]:
+    """Every landed file (of a table: an endpoint's name, `dims.` and a list's), in the order the reads began."""
+    yield from sorted(root.glob(f"*/{table}/*/[!.]*{_SUFFIX}"), key=lambda path: (path.name, path.parts))
 
 
 def load(path: Path) -> Landed | LandedNames:

@@ -168,6 +168,17 @@ def test_what_a_loss_of_power_tore_is_found_and_mended(regular: Settings, kind: 
     assert verify(regular).findings == []
 
 
+@pytest.mark.parametrize("lost", [".", "dims/projects"], ids=["the lake", "a list"])
+def test_what_is_lost_with_its_seals_comes_back_from_raw(patient: Settings, lost: str) -> None:
+    """Where even the record of files is gone, raw tells what the lake should have: days, and names."""
+    before = everything(patient, ("usage", "dims"))
+    shutil.rmtree(patient.lake_dir / lost)
+    (patient.lake_dir / "seals.txt").unlink(missing_ok=True)
+    done = doctor(patient)
+    assert done.is_cured, (done.lost, done.after.findings)
+    assert everything(patient, ("usage", "dims")) == before
+
+
 @pytest.mark.parametrize("kind", ["names' log", "coverage log's log"])
 def test_a_torn_log_entry_is_not_published_as_an_older_state(regular: Settings, kind: str) -> None:
     """An entry that says nothing would make the table seem older: publishing says what to run, and then it is whole."""
