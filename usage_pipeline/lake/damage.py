@@ -141,7 +141,7 @@ def altered_entries(lake_root: Path, seals: Seals) -> list[Damage]:
 def damaged_entries(lake_root: Path, seals: Seals) -> dict[str, Damage]:
     """By part the first entry of a table's log that makes the table seem to be older than it is, or another one."""
     found = {one.part: one for one in (*altered_entries(lake_root, seals), *torn_entries(lake_root, seals))}
-    if not (lake_root / "meta" / "sync_log").exists():  # lost whole it is made anew: every commit carries its row of it
+    if not (lake_root / "meta" / "sync_log" / LOG).exists():  # lost whole it is made anew: every commit carries its row
         found.pop("meta.sync_log", None)
     return found
 

@@ -294,7 +294,7 @@ def test_replay_does_not_forget_names_whose_raw_is_gone(settings: Settings, stil
     for path in (one for one in landed_files(settings.raw_dir) if "dims.users" in str(one)):
         path.unlink()
     before = everything(settings, ["dims"])
-    with pytest.raises(LakeDamaged, match=r"names in dims\.users: raw files are missing"):
+    with pytest.raises(LakeDamaged, match=r"names, or versions of them, in dims\.users: raw files are missing"):
         replay(settings)
     assert everything(settings, ["dims"]) == before
     replay(settings, may_forget=True)
