@@ -110,6 +110,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def is_in(column: str, values: Iterable[str]) -> str:
+    """The condition that a column has one of the values, for statements that take no parameters (predicates)."""
+    return f"{column} in ({', '.join(map(literal, sorted(values)))})"
+
+
 def sql_type(kind: pa.DataType) -> str:
     """The DuckDB type of an Arrow type the lake uses."""
     if pa.types.is_decimal(kind):

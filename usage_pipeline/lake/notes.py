@@ -26,7 +26,7 @@ def noted(note: Any, at: DeltaTable | None = None, claims: Collection[str] = ())
 
 
 def commit_notes(table: DeltaTable, most: int | None = NOTED_COMMITS) -> Iterator[Any]:
-    """Notes of the newest commits that wrote days or claimed them since the last `overwrite`, newest first.
+    """Notes of a usage table's newest commits that wrote or claimed days, since the last `overwrite`, newest first.
 
     Raises:
         LakeDamaged: a note is not what was written.

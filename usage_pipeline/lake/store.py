@@ -18,11 +18,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
 from usage_pipeline.errors import LakeDamaged
-from usage_pipeline.lake.engine import literal, scan_sql
+from usage_pipeline.lake.engine import is_in, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.locks import CREATE_LOCK, exclusive
-from usage_pipeline.lake.notes import FRESH_START, commit_notes, noted
+from usage_pipeline.lake.notes import FRESH_START, NOTED_COMMITS, commit_notes, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
 
@@ -63,7 +63,7 @@ class LakeTable:
             return None
 
     def open_with_notes(self) -> DeltaTable | None:
-        """As `open_or_none`, and None too where what its newest commits noted cannot be read.
+        """As `open_or_none`, of a usage table; None too where what its newest commits noted cannot be read.
 
         To open a table, and to write to it, its newest checkpoint is enough; notes are in the entries before that.
         """
@@ -191,11 +191,11 @@ class LakeTable:
         Raises:
             CommitConflict: another writer was first; nothing was written.
         """
-        conditions = [_is_in("organization", organizations)]
+        conditions = [is_in("organization", organizations)]
         if parts is not None:
-            conditions.append(_is_in("part", parts))
+            conditions.append(is_in("part", parts))
         if days is not None:
-            conditions.append(_is_in("date", [day.isoformat() for day in days]))
+            conditions.append(is_in("date", [day.isoformat() for day in days]))
         write_deltalake(
             at,
             rows.to_reader(max_chunksize=_ROWS_AT_ONCE),
@@ -238,7 +238,11 @@ class LakeTable:
 
     def renew(self, rows: pa.Table) -> None:
         """Replace the whole content, also of a table whose log cannot be read: that is put aside first."""
-        if self.open_with_notes() is None:
+        try:
+            at = self.open()
+            if at is not None:
+                at.history(NOTED_COMMITS)
+        except DeltaError:
             self.put_aside()
         self.overwrite(rows)
 
@@ -249,10 +253,6 @@ class LakeTable:
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
-
-
-def _is_in(column: str, values: Collection[str]) -> str:
-    return f"{column} in ({', '.join(map(literal, sorted(values)))})"
 
 
 class Lake:

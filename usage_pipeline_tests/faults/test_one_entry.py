@@ -78,6 +78,14 @@ def test_replay_makes_a_table_with_such_an_entry_anew(synced: Settings, spoil: C
     assert verify(synced).findings == []
 
 
+def test_replay_puts_nothing_aside_that_is_whole(synced: Settings) -> None:
+    """Readers of the published file keep its files until the new one is published."""
+    [file] = rows(synced, "select count(*) from meta.sync_log")
+    before = set(synced.lake_dir.glob("*/*"))
+    replay(synced)
+    assert (set(synced.lake_dir.glob("*/*")), rows(synced, "select count(*) from meta.sync_log")) == (before, [file])
+
+
 def test_replay_refuses_to_put_days_back_to_an_older_raw_file(synced: Settings) -> None:
     """With the newest raw file of a day gone, replay would take the day from the one before: it says so and stops."""
     before = everything(synced)
