@@ -34,5 +34,6 @@ def test_the_wheel_brings_the_command_and_what_it_stands_on(wheel: ZipFile) -> N
     (entry,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "usage-pipeline = usage_pipeline.cli.process:run" in wheel.read(entry).decode()
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     assert wheel.read(metadata).decode().count("\nRequires-Dist: ") == len(wanted)
