@@ -158,8 +158,8 @@ def _refuse_to_forget_names(lake: Lake, rebuilt: Lake, dim: Dim) -> None:
     if lost := before - _known_versions(rebuilt, dim):
         raise LakeDamaged(
             f"the raw archive no longer vouches for {len(lost)} names, or versions of them, in dims.{dim.name}: raw "
-            "files are missing. "
-            "Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops these names."
+            "files are missing. Restore them from a backup, or keep the lake as it is; `replay --may-forget` drops "
+            "these names."
         )
 
 

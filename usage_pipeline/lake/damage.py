@@ -88,7 +88,11 @@ def _problem(data_dir: Path, name: str, held: tuple[Seal, ...], seals: Seals) ->
         return "missing" if not path.exists() else "cannot be read"
     if found in held:
         return None
-    return "altered" if found.size in {one.size for one in held} else f"{found.size} bytes, {held[0].size} written"
+    return "altered" if found.size in {one.size for one in held} else _other_length(found.size, held)
+
+
+def _other_length(size: int, held: tuple[Seal, ...]) -> str:
+    return f"{size} bytes, {held[0].size} written"
 
 
 def unsealed_raw(data_dir: Path, seals: Seals) -> tuple[list[Path], list[Damage]]:
@@ -133,8 +137,7 @@ def altered_entries(lake_root: Path, seals: Seals) -> list[Damage]:
                 found.append(Damage(part=part_of(name), path=name, problem="missing"))
                 continue
             if size not in {one.size for one in held}:
-                problem = f"{size} bytes, {held[0].size} written"
-                found.append(Damage(part=part_of(name), path=name, problem=problem))
+                found.append(Damage(part=part_of(name), path=name, problem=_other_length(size, held)))
     return found
 
 
