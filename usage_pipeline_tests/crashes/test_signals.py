@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -66,9 +66,16 @@ def _until_waiting(child: Child, lock: str) -> None:
     folder = Path(f"/proc/{child.pid}/fd")
     if not folder.exists():
         pytest.skip("needs /proc to see what a process waits for")
-    while not any(lock in str(path.readlink()) for path in list(folder.iterdir()) if path.is_symlink()):
+    while not any(lock in name for name in _opened(folder)):
         assert time.monotonic() < give_up_at
         time.sleep(0.02)
+
+
+def _opened(folder: Path) -> Iterator[str]:
+    """The names behind a process's descriptors; one closed between the listing and the look is not open."""
+    for path in list(folder.iterdir()):
+        with suppress(FileNotFoundError):
+            yield str(path.readlink())
 
 
 def _terminated(child: Child, said: Path) -> None:
