@@ -55,7 +55,12 @@ class History:
                 return cls._of_log(log.rows(), lake.root.parent)
         except UsagePipelineError as damage:
             _log.warning("%s Going on without it: raw decides alone.", damage)
-            return cls({}, {}, SYNC_LOG.empty_table())
+            return cls.empty()
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The history of a lake that holds nothing."""
+        return cls({}, {}, SYNC_LOG.empty_table())
 
     @classmethod
     def _of_log(cls, log: pa.Table, data_dir: Path) -> Self:

@@ -17,11 +17,18 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.history import History
 from usage_pipeline.lake.contents import OrganizationDay, differing_days, recorded_days, rows_of_days
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage
-from usage_pipeline.lake.dims import DIMS, read_dim
+from usage_pipeline.lake.dims import DIMS, Dim, read_dim, replace_dim
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, forget_days
+from usage_pipeline.lake.names import seen_until
 from usage_pipeline.lake.remake import drop_table, remake, remove_files, tidy
-from usage_pipeline.lake.salvage import salvaged_days, salvaged_log, salvaged_rows
+from usage_pipeline.lake.salvage import (
+    salvaged_days,
+    salvaged_log,
+    salvaged_restatements,
+    salvaged_rows,
+    salvaged_states,
+)
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake, LakeTable
@@ -187,7 +194,7 @@ class Repairs:
         elif group == "usage":
             self._repair_usage(name, damaged)
         elif name in LISTS:
-            self._remake(table, self._from_raw([f"dims.{name}"], table_name=name))
+            self._remake(table, self._names(DIMS[name], table, damaged))
         elif part == "meta.restatements":
             self._repair_restatements(damaged)
         else:  # marts, what they remember, and dims read from people's files: the refresh makes them anew
@@ -200,16 +207,27 @@ class Repairs:
         self.made.append(table)
 
     def _rebuilt(self, folders: list[str]) -> Lake:
-        """What the raw files of these endpoints or lists make, in a lake of its own."""
-        files = [path for path in landed_files(self.settings.raw_dir) if path.parts[-3] in folders]
+        """What the raw files of these endpoints make, in a lake of its own."""
         lake = Lake(self.workshop / "raw")
         shutil.rmtree(lake.root, ignore_errors=True)
         damaged = {one.part.partition(".")[2] for one in self.findings if one.part.startswith("usage.")}
-        rebuild(lake, History.of(self.lake, distrusted=damaged), files)
+        rebuild(lake, History.of(self.lake, distrusted=damaged), self._raw_of(folders))
         return lake
 
-    def _from_raw(self, folders: list[str], *, table_name: str) -> pa.Table:
-        return read_dim(self._rebuilt(folders), DIMS[table_name])
+    def _raw_of(self, folders: list[str]) -> list[Path]:
+        return [path for path in landed_files(self.settings.raw_dir) if path.parts[-3] in folders]
+
+    def _names(self, dim: Dim, table: LakeTable, damaged: set[Path]) -> pa.Table:
+        """The newest state that a file has, for raw may have lost lists, and what raw's later lists make of it.
+
+        Raw alone where no seal tells which files are to be believed.
+        """
+        lake = Lake(self.workshop / "names")
+        states = salvaged_states(table, damaged) if self._sealed() else []
+        if states:
+            replace_dim(lake, dim, max(states, key=lambda rows: seen_until(rows.to_pylist())))
+        rebuild(lake, History.empty(), self._raw_of([f"dims.{dim.name}"]))
+        return read_dim(lake, dim)
 
     def _repair_usage(self, name: str, damaged: set[Path]) -> None:
         """Day by day: as the table still has it, as raw gives it, or as any file of the table has it."""
@@ -251,7 +269,7 @@ class Repairs:
     def _repair_restatements(self, damaged: set[Path]) -> None:
         """The rows that can be read, and those of the other commits as raw gives them."""
         table = self.lake.restatements
-        kept = salvaged_rows(table, damaged)
+        kept = salvaged_restatements(table, damaged)
         again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
         known = pa.array(sorted(set(kept["commit_id"].to_pylist())), pa.string())
         self._remake(table, pa.concat_tables([kept, again.filter(pc.invert(pc.is_in(again["commit_id"], known)))]))

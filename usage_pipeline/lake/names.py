@@ -73,7 +73,7 @@ def _replace(
 ) -> NameChanges:
     rows = read_dim(lake, dim).to_pylist()
     held = [row for row in rows if row["organization"] == organization]
-    if seen_at <= max((row[name] for row in held for name in ("last_seen", "deleted_at") if row[name]), default=_NEVER):
+    if seen_at <= seen_until(held):
         return NameChanges(rows=len(items))
     listed = [_row(dim, organization, item) for item in items]
     merged = merge_names(held, listed, seen_at, since=LISTS[dim.name].since)
@@ -89,6 +89,11 @@ def _replace(
             landed.unlink(missing_ok=True)  # what it holds never reached the lake
         raise
     return changes
+
+
+def seen_until(rows: Iterable[Row]) -> datetime:
+    """When the newest list that these versions know of was read, zone-less UTC."""
+    return max((row[name] for row in rows for name in ("last_seen", "deleted_at") if row[name]), default=_NEVER)
 
 
 _NEVER = datetime.min  # noqa: DTZ901 - compared with the zone-less UTC times the lake stores

@@ -21,6 +21,15 @@ from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import LOG, added_files, log_actions
 from usage_pipeline.lake.store import LakeTable
 
+_WRITTEN = "written"
+_RESTATEMENTS_ONCE = """
+select * exclude (written) from found
+qualify row_number() over (
+    partition by organization, endpoint, bucket_start, bucket_width, key, commit_id order by written desc
+) = 1
+order by recorded_at, commit_id, date, key
+"""
+
 
 def salvaged_log(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
     """Every row of the coverage log that a file or a commit still has, each commit once.
@@ -75,6 +84,26 @@ def salvaged_rows(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
     except DeltaError:
         return table.schema.empty_table()
     return pa.concat_tables([table.schema.empty_table(), *(_rows(table.schema, Path(file)) for file in files)])
+
+
+def salvaged_restatements(table: LakeTable, damaged: Collection[Path]) -> pa.Table:
+    """The restatements that undamaged files have, each once, whatever the log says: rows are only ever added.
+
+    Superseded files have the same rows as those that took their place; of two accounts of a change the newer counts.
+    """
+    found = [table.schema.empty_table().append_column(_WRITTEN, pa.array([], pa.int64()))]
+    for file in _data_files(table, damaged):
+        rows = _rows(table.schema, file)
+        found.append(rows.append_column(_WRITTEN, pa.repeat(file.stat().st_mtime_ns, rows.num_rows)))
+    with session() as con:
+        con.register("found", pa.concat_tables(found))
+        once: pa.Table = con.sql(_RESTATEMENTS_ONCE).to_arrow_table()
+    return once.cast(table.schema)
+
+
+def salvaged_states(table: LakeTable, damaged: Collection[Path]) -> list[pa.Table]:
+    """What a table that each commit writes whole has held, by its undamaged files, in no order."""
+    return [rows for file in _data_files(table, damaged) if (rows := _read(table.schema, file)) is not None]
 
 
 def salvaged_days(

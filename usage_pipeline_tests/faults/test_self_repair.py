@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -224,6 +225,24 @@ def test_a_damaged_raw_file_is_put_aside_and_said(patient: Settings, table: str,
     assert again.is_cured
     assert "is lost" in again.found.notes[0]
     assert path not in landed_files(patient.raw_dir)
+
+
+@pytest.mark.parametrize("kind", ["names", "names' log", "restatements", "restatements' log"])
+def test_what_raw_lost_earlier_is_kept_where_a_file_has_it(patient: Settings, kind: str) -> None:
+    """Names and restatements are taken from intact files first: of what raw lost before nothing goes with a repair."""
+    for path in patient.raw_dir.rglob("*.zst"):
+        path.unlink()
+    assert not doctor(patient, is_quick=True).is_cured
+    before = everything(patient, SCHEMAS)
+    damaged = _newest(patient, KINDS.get(kind, "lake/meta/restatements/_delta_log/*.json"))
+    if damaged.suffix == ".json":
+        damaged.unlink()
+    else:  # as compacting leaves it: the rows are in two files
+        pq.write_table(pq.read_table(damaged), damaged.with_name(f"again-{damaged.name}"))
+        _flip(damaged, random.Random(1))
+    done = doctor(patient, is_quick=True)
+    assert (done.lost, done.after.findings) == ([], [])
+    assert everything(patient, SCHEMAS) == before
 
 
 def test_any_bit_of_any_file_is_found(regular: Settings) -> None:
