@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.api.name_models import listed_names
+from usage_pipeline.carried import carry_over
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
@@ -86,6 +87,7 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
                 growing.log.flush()
                 if not may_forget:
                     refuse_to_forget(lake, growing.lake)
+                carry_over(lake, growing.lake)
                 rows = _adopt(lake, growing.lake)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)

@@ -98,6 +98,20 @@ def test_replay_refuses_to_put_days_back_to_an_older_raw_file(synced: Settings) 
     assert rows(synced, "select distinct usage_bytes from usage.vector_stores") == [(1,)]
 
 
+def test_replay_keeps_what_a_lost_raw_file_did(service: StatedService, synced: Settings) -> None:
+    """With a raw file in the middle gone, days come from the later one, and what changed when is told as before."""
+    service.sync_state(synced, 3)
+    service.sync_state(synced, 4)
+    before, history = everything(synced, ("usage", "marts", "meta")), _history(synced)
+    [*_, middle, _] = landed_files(synced.raw_dir)
+    middle.unlink()
+    replay(synced)
+    assert (everything(synced, ("usage", "marts", "meta")), _history(synced)) == (before, history)
+    assert [one.problem for one in verify(synced).findings] == ["missing"]
+    replay(synced)
+    assert everything(synced, ("usage", "marts", "meta")) == before
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("commit_id", "commit_ie"), ('"usage_pipeline":"{', '"usage_pipeline":"(')], ids=["name", "text"]
 )

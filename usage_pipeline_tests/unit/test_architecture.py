@@ -15,7 +15,7 @@ STOREYS = (
     ("windows", "name_lists", "redaction", "spool"), ("setting_checks",),  # floor 0
     ("records", "settings"), ("organizations",),
     ("api", "lake"), ("simulator", "marts"),  # floor 1
-    ("plan", "warehouse", "status", "guard", "history", "names", "explain", "verify"),  # floor 2
+    ("plan", "warehouse", "status", "guard", "history", "carried", "names", "explain", "verify"),  # floor 2
     ("endpoint_sync", "replay", "check", "exports"), ("sync",),
     ("sync_many", "refetch", "totals", "first_look", "report", "deploy"), ("repairs",), ("doctor", "upkeep"),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3

@@ -1,0 +1,98 @@
+"""What a replay keeps of the present lake because raw has lost it: rows of the coverage log, and restatements.
+
+Raw with a file gone gives each day as it is now, where a later file has it, but not how it came to be so. Put what is
+kept here; whether raw still gives the days themselves is history.py's.
+"""
+
+import logging
+from collections.abc import Collection
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.lake.contents import stored_rows
+from usage_pipeline.lake.damage import damaged_entries
+from usage_pipeline.lake.faults import files_explained
+from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads
+from usage_pipeline.lake.schemas import SYNC_LOG
+from usage_pipeline.lake.seals import seals_if_readable
+from usage_pipeline.lake.snapshot import Pinned, coverage_of
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.vouched import lost_reads
+
+_Day = tuple[str, str, date]  # organization, endpoint, day
+_Rows = list[dict[str, Any]]
+
+_log = logging.getLogger(__name__)
+
+
+def carry_over(lake: Lake, rebuilt: Lake) -> None:
+    """Give the rebuilt lake the present one's account of the days whose history raw has lost a part of.
+
+    Days that raw gives no more, or only as they were before, stay as rebuilt: their account would not fit them.
+    """
+    try:
+        with files_explained("the coverage log"):
+            log = CoverageLog(lake).rows()
+            told = _restatements(lake)
+    except UsagePipelineError:
+        return  # what cannot be read cannot be kept
+    data_dir = lake.root.parent
+    missing = {read.commit_id: name for read in accepted_reads(log) for name in accepted_files([read])}
+    missing = {commit_id: name for commit_id, name in missing.items() if not (data_dir / name).exists()}
+    ledgers = {"meta.sync_log", "meta.restatements"}
+    if not missing or not ledgers.isdisjoint(damaged_entries(lake.root, seals_if_readable(lake.root))):
+        return
+    rows = log.to_pylist()
+    partly = {day for row in rows if row["commit_id"] in missing for day in _days(row)}
+    partly -= {
+        (one.read.organization, one.read.endpoint, day)
+        for one in lost_reads(data_dir, log, missing.values()).values()
+        for day in one.days
+    }
+    kept = {row["commit_id"]: row for row in rows if row["commit_id"] in missing or not partly.isdisjoint(_days(row))}
+    after = CoverageLog(rebuilt).rows()
+    merged = _merged(kept, {row["commit_id"]: row for row in after.to_pylist()}, partly)
+    if _contents(merged) != _contents(after):
+        _log.warning("Raw files are missing, and the log does not tell what they changed: raw decides alone.")
+        return
+    made = _restatements(rebuilt)
+    rebuilt.sync_log.overwrite(merged)
+    rebuilt.restatements.overwrite(
+        pa.concat_tables([_of(told, kept, partly, is_in=True), _of(made, kept, partly, is_in=False)])
+    )
+
+
+def _days(row: dict[str, Any]) -> set[_Day]:
+    return {(row["organization"], row["endpoint"], day["date"]) for day in row["days"]}
+
+
+def _merged(kept: dict[str, dict[str, Any]], made: dict[str, dict[str, Any]], partly: Collection[_Day]) -> pa.Table:
+    """The rebuilt log, in which the kept rows tell of the days in question, and the rebuilt ones of their others."""
+    rows: _Rows = [row for commit_id, row in made.items() if commit_id not in kept]
+    for commit_id, row in kept.items():
+        place = (row["organization"], row["endpoint"])
+        again = made[commit_id]["days"] if commit_id in made else []
+        days = [day for day in row["days"] if (*place, day["date"]) in partly]
+        days += [day for day in again if (*place, day["date"]) not in partly]
+        rows.append({**row, "days": sorted(days, key=lambda day: day["date"])})
+    return pa.Table.from_pylist(rows, schema=SYNC_LOG)
+
+
+def _contents(log: pa.Table) -> set[tuple[Any, ...]]:
+    """What a log says each day holds."""
+    names = ("organization", "endpoint", "date", "rows", "content_hash")
+    return {tuple(row[name] for name in names) for row in coverage_of(log).to_pylist()}
+
+
+def _restatements(lake: Lake) -> pa.Table:
+    return stored_rows(Pinned(lake.restatements, lake.restatements.open()))
+
+
+def _of(told: pa.Table, commits: Collection[str], days: Collection[_Day], *, is_in: bool) -> pa.Table:
+    """The restatements of these commits on these days, or all others."""
+    places = zip(*(told[name].to_pylist() for name in ("commit_id", "organization", "endpoint", "date")), strict=True)
+    wanted = [(commit_id in commits and (*day,) in days) == is_in for commit_id, *day in places]
+    return told.filter(pa.array(wanted, pa.bool_()))
