@@ -6,7 +6,7 @@ kept here; whether raw still gives the days themselves is history.py's.
 
 import logging
 from collections.abc import Collection
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.vouched import lost_reads
 
 _Day = tuple[str, str, date]  # organization, endpoint, day
-_Rows = list[dict[str, Any]]
+_Read = tuple[str, str, str, datetime]  # organization, endpoint, sync id, begin of the window
 
 _log = logging.getLogger(__name__)
 
@@ -52,29 +52,43 @@ def carry_over(lake: Lake, rebuilt: Lake) -> None:
         for one in lost_reads(data_dir, log, missing.values()).values()
         for day in one.days
     }
-    kept = {row["commit_id"]: row for row in rows if row["commit_id"] in missing or not partly.isdisjoint(_days(row))}
     after = CoverageLog(rebuilt).rows()
-    merged = _merged(kept, {row["commit_id"]: row for row in after.to_pylist()}, partly)
+    made = {_read(row): row for row in after.to_pylist()}
+    # Without the lost read, later ones that told the same seem to have changed these days.
+    touching = {read for read, row in made.items() if not partly.isdisjoint(_days(row))}
+    touching |= {_read(row) for row in rows if row["commit_id"] in missing or not partly.isdisjoint(_days(row))}
+    kept = {_read(row): row for row in rows if _read(row) in touching}
+    merged = _merged(kept, made, partly)
     if _contents(merged) != _contents(after):
         _log.warning("Raw files are missing, and the log does not tell what they changed: raw decides alone.")
         return
-    made = _restatements(rebuilt)
+    remade = _restatements(rebuilt)
     rebuilt.sync_log.overwrite(merged)
     rebuilt.restatements.overwrite(
-        pa.concat_tables([_of(told, kept, partly, is_in=True), _of(made, kept, partly, is_in=False)])
+        pa.concat_tables(
+            [
+                _of(told, {row["commit_id"] for row in kept.values()}, partly, is_in=True),
+                _of(remade, {made[read]["commit_id"] for read in kept.keys() & made.keys()}, partly, is_in=False),
+            ]
+        )
     )
+
+
+def _read(row: dict[str, Any]) -> _Read:
+    """Which read a row of the log is of: a rebuild may find it changed nothing, and give it another commit id."""
+    return (row["organization"], row["endpoint"], row["sync_id"], row["window_start"])
 
 
 def _days(row: dict[str, Any]) -> set[_Day]:
     return {(row["organization"], row["endpoint"], day["date"]) for day in row["days"]}
 
 
-def _merged(kept: dict[str, dict[str, Any]], made: dict[str, dict[str, Any]], partly: Collection[_Day]) -> pa.Table:
+def _merged(kept: dict[_Read, dict[str, Any]], made: dict[_Read, dict[str, Any]], partly: Collection[_Day]) -> pa.Table:
     """The rebuilt log, in which the kept rows tell of the days in question, and the rebuilt ones of their others."""
-    rows: _Rows = [row for commit_id, row in made.items() if commit_id not in kept]
-    for commit_id, row in kept.items():
+    rows: list[dict[str, Any]] = [row for read, row in made.items() if read not in kept]
+    for read, row in kept.items():
         place = (row["organization"], row["endpoint"])
-        again = made[commit_id]["days"] if commit_id in made else []
+        again = made[read]["days"] if read in made else []
         days = [day for day in row["days"] if (*place, day["date"]) in partly]
         days += [day for day in again if (*place, day["date"]) not in partly]
         rows.append({**row, "days": sorted(days, key=lambda day: day["date"])})

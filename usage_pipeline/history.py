@@ -83,6 +83,10 @@ class History:
         }
         return cls(accepted, first_runs, log.filter(pc.equal(log["outcome"], "unchanged")))
 
+    def has(self, landed: Landed) -> bool:
+        """Whether the landed read reached the lake."""
+        return _key(landed) in self.first_runs
+
     def first_run(self, landed: Landed) -> FirstRun | None:
         """What the landed read did when it was first stored; None where the log does not have it."""
         return self.first_runs.get(_key(landed))
@@ -93,7 +97,7 @@ class History:
 
         Without a later read it counts: after a power loss raw knows more than the lake.
         """
-        if _key(landed) in self.first_runs:
+        if self.has(landed):
             return self.first_run(landed) is None
         return any(read.supersedes(landed) for read in self.accepted.get((landed.organization, landed.endpoint), ()))
 

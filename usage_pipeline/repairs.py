@@ -32,7 +32,6 @@ from usage_pipeline.lake.salvage import (
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake, LakeTable
-from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.refetch import Missing
 from usage_pipeline.replay import apply_late, content_of, rebuild
@@ -173,21 +172,24 @@ class Repairs:
         group, _, name = part.partition(".")
         if group == "usage":
             return self.lake.usage(ENDPOINTS[name])
-        if group == "marts":
-            return pin_mart(self.lake, name).table
         ledgers = {"sync_log": self.lake.sync_log, "restatements": self.lake.restatements}
         if group == "meta":
             return ledgers.get(name, self.lake.mart_log)
-        return self.lake.table("dims", name, DIMS[name].schema)
+        # Marts are only dropped, and may be an earlier version's.
+        return self.lake.table(group, name, DIMS[name].schema if group == "dims" else pa.schema([]))
 
     def _repair(self, part: str, findings: list[Damage]) -> None:
+        damaged = [one for one in findings if one.problem not in (UNAPPLIED, UNFINISHED)]
+        if damaged:
+            self._mend(part, damaged)
+        for one in findings:  # not upon what is damaged
+            if one.problem == UNAPPLIED:
+                apply_late(self.lake, self._path(one))
+                self.repaired.append(f"{one.path}: brought into {part}")
+        # A commit that is only unfinished the refresh logs.
+
+    def _mend(self, part: str, findings: list[Damage]) -> None:
         group, _, name = part.partition(".")
-        for one in [one for one in findings if one.problem == UNAPPLIED]:
-            apply_late(self.lake, self._path(one))
-            self.repaired.append(f"{one.path}: brought into {part}")
-        findings = [one for one in findings if one.problem not in (UNAPPLIED, UNFINISHED)]
-        if not findings:
-            return  # the refresh logs what a killed writer did not
         table, damaged = self._table(part), {self._path(one) for one in findings if one.path}
         if part == "meta.sync_log":
             self._remake(table, salvaged_log(table, damaged), has_twin=True)

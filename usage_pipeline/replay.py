@@ -100,9 +100,12 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
 
 
 def apply_late(lake: Lake, path: Path) -> None:
-    """Bring a landed read that never reached the lake into it, as if its sync had gone on."""
+    """Bring a landed read that never reached the lake into it, as if its sync had gone on.
+
+    Where it had, and was killed before it logged that, the commit's own account is logged and nothing else is done.
+    """
     landed = load(path)
-    if isinstance(landed, Landed):
+    if isinstance(landed, Landed) and not History.of(lake).has(landed):
         log = CoverageLog(lake)
         _apply_window(log, landed, None)
         log.flush()

@@ -133,7 +133,8 @@ def gaps(organization: Labels = None, as_json: Json = False) -> None:
 @app.command()
 def replay(
     may_forget: Annotated[
-        bool, typer.Option("--may-forget", help="Go on where raw files are missing: drop their days, or take older files.")
+        bool,
+        typer.Option("--may-forget", help="Go on where raw files are missing: drop their days, or take older files."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from usage_pipeline_tests.oracle import points
+from usage_pipeline_tests.oracle import healing, points
 from usage_pipeline_tests.oracle.machine import LOOKBACK, Machine, Wrong
 from usage_pipeline_tests.oracle.service import FATAL, PASSING, Fault
 from usage_pipeline_tests.oracle.truth import ENDPOINTS, FIRST_DAY
@@ -196,7 +196,25 @@ def _replay_killed(machine: Machine, rng: random.Random) -> str:
 
 
 def _damage(machine: Machine, rng: random.Random) -> str:
-    return f": {machine.damage(rng, sync_first=rng.random() < 0.3)}"
+    return f": {healing.lose(machine, rng, sync_first=rng.random() < 0.3)}"
+
+
+def _spoilt(machine: Machine, rng: random.Random) -> str:
+    return f": {healing.spoil(machine, rng, sync_first=rng.random() < 0.3)}"
+
+
+def _died(machine: Machine, rng: random.Random) -> str:
+    """A build dies on the way to another state, and the state is again what it was: nothing of the other is left."""
+    truth, point = machine.service.truth, rng.choice(list(points.PUBLISHING))
+    machine.sync(ENDPOINTS)
+    before = truth.copy()
+    truth.bill(rng, machine.today)
+    machine.pass_time(timedelta(minutes=1))
+    machine.sync(ENDPOINTS, kill_at=point)
+    truth.days = before
+    machine.pass_time(timedelta(minutes=1))
+    machine.sync(ENDPOINTS)
+    return f" {point}"
 
 
 def _plain(do: Callable[[Machine], None]) -> Callable[[Machine, random.Random], str]:
@@ -221,7 +239,9 @@ _ACTIONS: dict[str, tuple[Callable[[Machine, random.Random], str], float]] = {
     "publish": (_plain(Machine.publish), 2),
     "replay": (_plain(Machine.replay), 3),
     "killed replay": (_replay_killed, 2),
+    "a build that died": (_died, 2),
     "damage": (_damage, 4),
+    "one spoilt file": (_spoilt, 5),
     "reopen": (_plain(Machine.reopen), 1),
     "whole": (_plain(lambda machine: machine.whole(is_from_scratch=False)), 0.6),
     "whole, from scratch": (_plain(lambda machine: machine.whole(is_from_scratch=True)), 0.4),

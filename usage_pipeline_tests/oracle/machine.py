@@ -3,7 +3,6 @@
 Put what a step does and what must hold after it here; which steps a history has is history.py's.
 """
 
-import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -11,9 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 
-import duckdb
-
-from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake import engine
 from usage_pipeline.replay import replay
 from usage_pipeline.sync import SyncReport, choose_endpoints, sync
@@ -21,7 +18,6 @@ from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window, utc_now
 from usage_pipeline_tests.oracle import observed, points
 from usage_pipeline_tests.oracle.comparing import agrees, difference
-from usage_pipeline_tests.oracle.damage import losses
 from usage_pipeline_tests.oracle.memory import Read, View, World
 from usage_pipeline_tests.oracle.service import Fault, Service
 from usage_pipeline_tests.oracle.truth import ENDPOINTS, FIRST_DAY
@@ -54,6 +50,11 @@ class Machine:
         """The service's day."""
         return self.service.now.date()
 
+    @property
+    def tomorrow(self) -> date:
+        """The end of the last window there can be."""
+        return self.today + timedelta(days=1)
+
     def pass_time(self, span: timedelta) -> None:
         """Let the clock go on."""
         self.service.now += span
@@ -63,7 +64,7 @@ class Machine:
         self.start -= timedelta(days=2)
         self.settings = self.settings.model_copy(update={"start_date": self.start})
 
-    # What can be done
+    # What can be done; damage and its healing are healing.py's
 
     def sync(
         self,
@@ -76,11 +77,11 @@ class Machine:
     ) -> None:
         """Sync a window, or what is due; a killed one leaves old or new."""
         before = observed.files(self.folder)
-        found = [self._reads(world, names, window) for world in self.worlds]
+        found = [self.reads(world, names, window) for world in self.worlds]
         self.service.plant(faults, per_page)
         try:
             with points.killing(kill_at) if kill_at else nullcontext():
-                report = self._run(names, window)
+                report = self.run(names, window)
         except points.Killed:
             self._after_a_kill(found, before)
             return
@@ -89,21 +90,21 @@ class Machine:
         if not any(accepted):
             self._same(before)
         else:
-            self._must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
+            self.must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
             for world, reads in zip(self.worlds, accepted, strict=True):
-                self._accept(world, reads)
+                self.accept(world, reads)
         self.check()
 
     def race(self, name: str, window: tuple[date, date], at: str, meanwhile: Callable[[], None]) -> None:
         """Sync a window and let another run do its work at a point of the way; `meanwhile` begins later than this."""
-        mine = self._reads(self.worlds[0], [name], window)
+        mine = self.reads(self.worlds[0], [name], window)
         self.service.plant((), 2)
         done: list[World] = []  # the worlds that already hold this run's read
 
         def interrupt() -> None:
             other = [world.copy() for world in self.worlds]
             for world in other:
-                self._accept(world, mine, is_published=False)
+                self.accept(world, mine, is_published=False)
             done.extend(other)
             self.worlds += other
             told = list(self.told)
@@ -111,9 +112,9 @@ class Machine:
             self.told = told  # this run took its time before the other one, and commits after it
 
         with points.at(at, interrupt):
-            report = self._run([name], window)
+            report = self.run([name], window)
         self._agree(report)
-        self._must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
+        self.must(report.refresh_error is None, f"nothing was published: {report.refresh_error}")
         for world in list(self.worlds):
             if any(world is one for one in done):
                 world.publish()
@@ -124,19 +125,28 @@ class Machine:
                     blind.accept(read, is_blind_to_checks=True)
                 blind.publish()
                 self.worlds.append(blind)
-            self._accept(world, mine)
+            self.accept(world, mine)
         self.check()
 
     def replay(self, kill_at: str | None = None, skip: int = 0) -> None:
-        """Rebuild everything from raw; killed, the next replay ends it."""
+        """Rebuild everything from raw; killed, the next replay ends it; where raw lost too much, nothing is changed."""
         if not any(path.name.endswith(".zst") for path in self.settings.raw_dir.rglob("*")):
             return
-        self.told.clear()  # what was never committed before may count now
+        before = observed.files(self.folder)
         try:
-            with points.killing(kill_at, skip) if kill_at else nullcontext():
+            try:
+                with points.killing(kill_at, skip) if kill_at else nullcontext():
+                    replay(self.settings)
+            except points.Killed:
                 replay(self.settings)
-        except points.Killed:
-            replay(self.settings)
+        except LakeDamaged as refusal:
+            self.worlds = [world for world in self.worlds if world.forgets_by_replay()]
+            self.must(bool(self.worlds), f"replay refused: {refusal}")
+            self._same(before)
+            return
+        self.worlds = [world for world in self.worlds if not world.forgets_by_replay()]
+        self.must(bool(self.worlds), "replay went on though raw lost a day")
+        self.told.clear()  # what was never committed before may count now
         for world in self.worlds:
             world.replay()
             world.publish()
@@ -148,7 +158,7 @@ class Machine:
             with points.killing(kill_at) if kill_at else nullcontext():
                 refresh(self.settings)
         except points.Killed:
-            self.worlds += [self._published(world) for world in self.worlds]
+            self.worlds += [self.published(world) for world in self.worlds]
         else:
             for world in self.worlds:
                 world.publish()
@@ -166,7 +176,7 @@ class Machine:
             world.publish()
         self.check()
         wrong = observed.money_differs(self.settings.warehouse_path)
-        self._must(not wrong, f"allocated cost is not the bill: {wrong[:3]}")
+        self.must(not wrong, f"allocated cost is not the bill: {wrong[:3]}")
         if is_from_scratch:
             held = observed.all_marts(self.settings.warehouse_path)
             other = played_settings(self.folder.with_name("scratch"))
@@ -179,23 +189,7 @@ class Machine:
             anew = observed.all_marts(other.warehouse_path)
             shutil.rmtree(other.data_dir)
             differing = [name for name in held if held[name] != anew.get(name)]
-            self._must(held == anew, f"marts differ from those made from scratch: {differing}")
-
-    def damage(self, rng: random.Random, *, sync_first: bool) -> str:
-        """Lose or spoil something, perhaps let a sync meet it, and do what is documented; says what was lost."""
-        choices = losses(self.folder, has_orphans=any(world.orphans for world in self.worlds))
-        if not choices:
-            return "nothing to damage"
-        said, spoil, heal = rng.choice(choices)
-        spoil()
-        self.told.clear()
-        if said.startswith("meta/sync_log"):
-            for world in self.worlds:
-                world.forget_checks()
-        elif sync_first:
-            self._sync_the_damaged()
-        (self.publish if heal == "publish" else self.replay)()
-        return f"{said}, healed by {heal}"
+            self.must(held == anew, f"marts differ from those made from scratch: {differing}")
 
     # What must hold
 
@@ -214,27 +208,29 @@ class Machine:
         if self.told:
             at, held = self.told[len(self.told) * 2 // 3]
             found = observed.as_of(self.settings.warehouse_path, at)
-            self._must(found == held, f"as of {at} it is not what was said: {found} instead of {held}")
+            self.must(found == held, f"as of {at} it is not what was said: {found} instead of {held}")
         if all(world.restated is not None and world.shown == world.view() for world in self.worlds):
             self.told.append((utc_now(), {name: rows for name, rows in seen.items() if name.startswith("usage.")}))
 
-    def _must(self, holds: bool, otherwise: str) -> None:
+    def must(self, holds: bool, otherwise: str) -> None:
+        """Go no further where something does not hold."""
         if not holds:
             raise Wrong(otherwise)
 
     def _agree(self, report: SyncReport) -> None:
         """The endpoints that failed are those whose read met a fatal fault."""
         said = {one.endpoint: str(one.error) for one in report.failed}
-        self._must(said.keys() == self.service.failing, f"failed: {said}, expected: {self.service.failing}")
+        self.must(said.keys() == self.service.failing, f"failed: {said}, expected: {self.service.failing}")
 
     def _same(self, before: dict[str, tuple[int, int]]) -> None:
         now = observed.files(self.folder)
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-        self._must(not changed, f"a failed run changed files: {changed[:5]}")
+        self.must(not changed, f"a failed run changed files: {changed[:5]}")
 
     # How it is done
 
-    def _run(self, names: Sequence[str], window: tuple[date, date] | None) -> SyncReport:
+    def run(self, names: Sequence[str], window: tuple[date, date] | None) -> SyncReport:
+        """Sync a window, or what is due, of the service as it is."""
         asked = Window.of_days(*window) if window else None
         return sync(
             self.settings,
@@ -244,7 +240,7 @@ class Machine:
             client_factory=self.service.client,
         )
 
-    def _reads(self, world: World, names: Sequence[str], window: tuple[date, date] | None) -> list[Read]:
+    def reads(self, world: World, names: Sequence[str], window: tuple[date, date] | None) -> list[Read]:
         """What the run will be served, in that world."""
         reads = []
         for name in names:
@@ -254,13 +250,15 @@ class Machine:
                 reads.append(Read(name, first, end, self.service.now, texts))
         return reads
 
-    def _accept(self, world: World, reads: Iterable[Read], *, is_published: bool = True) -> None:
+    def accept(self, world: World, reads: Iterable[Read], *, is_published: bool = True) -> None:
+        """These reads are in, in that world."""
         for read in reads:
             world.accept(read)
         if is_published:
             world.publish()
 
-    def _published(self, world: World) -> World:
+    def published(self, world: World) -> World:
+        """That world when all it knows is shown."""
         other = world.copy()
         other.publish()
         return other
@@ -280,38 +278,13 @@ class Machine:
                     set(chosen) for count in range(len(mine) + 1) for chosen in combinations(range(len(mine)), count)
                 ]
                 candidates = [_kept(one, mine, places, landed) for one in candidates for places in kept]
-            worlds += [*candidates, *map(self._published, candidates)]
+            worlds += [*candidates, *map(self.published, candidates)]
         self.worlds = worlds
         self.check()
         for name in ENDPOINTS:
             held = observed.in_lake(self.settings.lake_dir / "usage" / name, name)
             possible = [world.view()[f"usage.{name}"] for world in self.worlds]
-            self._must(held in possible, f"usage.{name} is neither old nor new: {held}")
-
-    def _sync_the_damaged(self) -> None:
-        """A sync over a damaged lake may refuse; what it reports as done is done."""
-        window = (FIRST_DAY, self.today + timedelta(days=1))
-        self.service.plant((), 3)
-        found = [self._reads(world, ENDPOINTS, window) for world in self.worlds]
-        try:
-            report = self._run(ENDPOINTS, window)
-        except UsagePipelineError as refused:
-            raise Wrong(f"an endpoint's damage is not its report: {refused}") from refused
-        failed = {one.endpoint for one in report.failed}
-        for world, reads in zip(self.worlds, found, strict=True):
-            done = [read for read in reads if read.endpoint not in failed]
-            self._accept(world, done, is_published=False)
-        try:
-            seen = observed.published(self.settings.warehouse_path)
-        except duckdb.Error:
-            return  # its files are among what was lost
-        # Where a lost table was filled anew the ledger cannot tell what changed, until replay mends it.
-        told = [world.shown or {} for world in (*self.worlds, *map(self._published, self.worlds))]
-        ledgers = ("meta.sync_log", "meta.restatements")
-        fits = any(
-            all((seen or {}).get(name) == shown[name] for name in shown if name not in ledgers) for shown in told
-        )
-        self._must(fits, f"a damaged lake was published\n{difference(self._published(self.worlds[0]), seen)}")
+            self.must(held in possible, f"usage.{name} is neither old nor new: {held}")
 
 
 def _kept(world: World, reads: list[Read], places: set[int], landed: set[str]) -> World:
@@ -320,7 +293,6 @@ def _kept(world: World, reads: list[Read], places: set[int], landed: set[str]) -
         if place in places:
             other.accept(read)
             continue
-        start = int(datetime.combine(read.first, datetime.min.time(), UTC).timestamp())
-        if any(f"/{read.endpoint}/" in name and f"-{start}." in name for name in landed):
+        if any(map(read.is_in, landed)):
             other.orphans.append(read)
     return other

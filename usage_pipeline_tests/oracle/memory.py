@@ -92,6 +92,12 @@ class Read:
         """Whether they have a day in common."""
         return self.first < end and first < self.end
 
+    def is_in(self, name: str) -> bool:
+        """Whether a raw file, by its path, is this read's."""
+        start = int(datetime.combine(self.first, datetime.min.time(), UTC).timestamp())
+        stamp = f"/{self.fetched_at:%Y%m%dT%H%M%S}."
+        return f"/{self.endpoint}/" in name and stamp in name and f"-{start}." in name
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -114,6 +120,7 @@ class World:
     accepted: list[Accepted] = field(default_factory=list)
     restated: Counter[Row] | None = field(default_factory=Counter)  # None: no longer told by order alone
     orphans: list[Read] = field(default_factory=list)  # landed by a killed writer, never committed
+    lost: list[Read] = field(default_factory=list)  # accepted ones whose raw file is gone
     is_in_order: bool = True
     shown: View | None = None
 
@@ -122,6 +129,7 @@ class World:
         other = copy(self)
         other.days, other.accepted = dict(self.days), list(self.accepted)
         other.orphans, other.restated = list(self.orphans), copy(self.restated)
+        other.lost = list(self.lost)
         return other
 
     def accept(self, read: Read, *, is_blind_to_checks: bool = False) -> None:
@@ -160,6 +168,10 @@ class World:
         """Raw is applied again: an orphan counts unless a later accepted read touches its window."""
         if not self.is_in_order:
             self.restated = None
+        self.take_orphans()
+
+    def take_orphans(self) -> None:
+        """What was landed and never committed counts, unless a later accepted read touches its window."""
         for orphan in sorted(self.orphans, key=lambda read: read.fetched_at):
             later = [
                 one
@@ -171,6 +183,21 @@ class World:
             if not later:
                 self.orphans.remove(orphan)
                 self.accept(orphan)
+
+    def lose(self, name: str) -> None:
+        """The raw file of an accepted read is gone."""
+        self.lost += [one.read for one in self.accepted if one.read.is_in(name)]
+
+    def forgets_by_replay(self) -> bool:
+        """Whether the newest file raw has of a day that a lost read changed tells it otherwise, or there is none."""
+        kept = [one.read for one in self.accepted if one.changed and one.read not in self.lost]
+        for one in self.accepted:
+            for day in one.changed if one.read in self.lost else ():
+                others = [read for read in kept if read.endpoint == one.read.endpoint and day in read.texts]
+                newest = max(others, key=lambda read: read.fetched_at, default=None)
+                if newest is None or rows_of(newest.endpoint, newest.texts[day]) != self.days[newest.endpoint, day]:
+                    return True
+        return False
 
     def forget_checks(self) -> None:
         """Without the coverage log nobody knows which reads found nothing new, nor what was open when."""

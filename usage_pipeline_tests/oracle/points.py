@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from usage_pipeline import plan, warehouse
+from usage_pipeline import plan, verify, warehouse
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.lake import snapshot
 from usage_pipeline.marts import fingerprints
@@ -141,4 +141,5 @@ def small() -> Iterator[None]:
         # learned, and the weekly deep re-read, are unit/test_settling.py's.
         stack.enter_context(patch.object(plan, "observed_settling", lambda *_: {}))
         stack.enter_context(patch.object(plan, "_DEEP_EVERY", timedelta.max))
+        stack.enter_context(patch.object(verify, "_PAUSE_SECONDS", 0))  # no writer is at work that would go on
         yield
