@@ -50,7 +50,7 @@ class Repairs:
 
     def __init__(self, settings: Settings, findings: Iterable[Damage]) -> None:
         self.settings = settings
-        self.lake = Lake(settings.lake_dir)
+        self.lake = Lake(settings.lake_dir, settings.lake_url)
         self.workshop = settings.data_dir / "lake.doctor"
         self.findings = list(findings)
         self.repaired: list[str] = []

@@ -15,7 +15,7 @@ from usage_pipeline.api.models import parse_page
 from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.carried import carry_over
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
-from usage_pipeline.errors import LakeDamaged
+from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
 from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.damage import damaged_entries
@@ -63,11 +63,13 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
             lake holds days that raw no longer vouches for; the lake is unchanged.
         LakeUnwritable: the disk or a folder refused.
         WarehouseBusy: another replay is running, or a sync holds the warehouse.
+        FixConfig: the lake is at a URL, where syncs of other hosts cannot be held off.
     """
+    _refuse_url(settings)
     total = sum(1 for _ in landed_files(settings.raw_dir))
     if not total:
         raise LakeDamaged(f"there is nothing to replay: {settings.raw_dir} holds no raw file; run a sync first.")
-    lake = Lake(settings.lake_dir)
+    lake = Lake(settings.lake_dir, settings.lake_url)
     workshop = settings.data_dir / "lake.replay"
     with files_explained("replay"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         refuse_newer(settings.lake_dir)
@@ -97,6 +99,15 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
         rows=rows,
         refreshed=refresh(settings, tell),
     )
+
+
+def _refuse_url(settings: Settings) -> None:
+    if settings.lake_url is not None:
+        raise FixConfig(
+            f"replay rewrites every table, and other hosts that write to {settings.lake_url} cannot be held off: end "
+            "their syncs, copy raw/ and lake/ from there into an empty data folder, run it there without "
+            "USAGE_PIPELINE_LAKE_URL, put both to a new prefix and set the variable to that. Nothing was changed."
+        )
 
 
 def apply_late(lake: Lake, path: Path) -> None:

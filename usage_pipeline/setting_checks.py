@@ -15,6 +15,18 @@ from urllib.parse import urlsplit
 from usage_pipeline.redaction import looks_issued, looks_like_key
 
 ALLOW_HOST = "USAGE_PIPELINE_ALLOW_HOST"
+# Where the libraries below take an object store's secrets from.
+STORE_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_SAS_KEY",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+)
+_LAKE_URL = re.compile(r"(s3|gs|abfss)://[A-Za-z0-9][A-Za-z0-9._@-]*(/[A-Za-z0-9._-]+)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVICE = "api.openai.com"
@@ -121,6 +133,24 @@ def check_label(value: str) -> str:
     if not _LABEL.fullmatch(value):
         raise ValueError("use 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit")
     return value
+
+
+def check_lake_url(value: str) -> str:
+    """The place of a lake on an object store; what would be a credential in it is refused and not quoted.
+
+    Raises:
+        ValueError: it is another kind of address, or holds a key.
+    """
+    if looks_like_key(value):
+        raise ValueError(_MISPLACED)
+    url = value.strip().rstrip("/")
+    is_azure = url.startswith("abfss://")
+    if not _LAKE_URL.fullmatch(url) or ("@" in url) != is_azure or any(p in (".", "..") for p in url.split("/")):
+        raise ValueError(
+            "needs the form s3://bucket/prefix, gs://bucket/prefix or abfss://container@account.dfs.core.windows.net/"
+            "prefix; credentials are taken from the environment, never from the address"
+        )
+    return url
 
 
 def check_webhook(value: str) -> str | None:

@@ -24,11 +24,13 @@ from usage_pipeline.errors import FixConfig
 from usage_pipeline.redaction import without_keys
 from usage_pipeline.setting_checks import (
     ALLOW_HOST,
+    STORE_SECRETS,
     Executor,
     check_base_url,
     check_executor,
     check_host,
     check_label,
+    check_lake_url,
     check_path,
     check_webhook,
     clean_key,
@@ -78,6 +80,7 @@ class Settings(BaseSettings):
     )
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
     executor: Executor = Field(default="in_process", validation_alias="USAGE_PIPELINE_EXECUTOR")
+    lake_url: str | None = Field(default=None, validation_alias="USAGE_PIPELINE_LAKE_URL")
     _membership: Membership | None = PrivateAttr(default=None)
 
     @classmethod
@@ -131,6 +134,11 @@ class Settings(BaseSettings):
     def _check_base_url(cls, value: str, others: ValidationInfo) -> str:
         return check_base_url(value, others.data.get("allow_host"))
 
+    @field_validator("lake_url")
+    @classmethod
+    def _check_lake_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_lake_url(value)
+
     @field_validator("webhook_url", mode="before")
     @classmethod
     def _check_webhook(cls, value: Any) -> Any:
@@ -146,7 +154,8 @@ class Settings(BaseSettings):
         """What must be in no message, log or file: the other organizations' keys neither."""
         others = self._membership.keys if self._membership is not None else ()
         held = dict.fromkeys((self.admin_key, self.webhook_url, *others))
-        return [secret.get_secret_value() for secret in held if secret is not None]
+        given = [os.environ.get(name, "") for name in STORE_SECRETS if self.lake_url is not None]
+        return [*(secret.get_secret_value() for secret in held if secret is not None), *filter(None, given)]
 
     def joined(self, membership: Membership) -> Self:
         """These settings as those of one of several organizations."""

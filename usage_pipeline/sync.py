@@ -17,8 +17,9 @@ from usage_pipeline.errors import FixConfig, UsagePipelineError
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import CoverageLog
 from usage_pipeline.lake.links import refuse_links
+from usage_pipeline.lake.mirror import refuse_copy
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.inputs import check_inputs
+from usage_pipeline.marts.inputs import check_inputs, take_inputs
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.names import NameSync, sync_names
 from usage_pipeline.progress import Tell, tell_nobody
@@ -116,7 +117,7 @@ def sync(
     check_folder(settings)
     now = clock()
     sync_id = new_sync_id(now)
-    log = CoverageLog(Lake(settings.lake_dir))
+    log = CoverageLog(Lake(settings.lake_dir, settings.lake_url))
     read = read_organization(
         settings, client, log, endpoints, window, lists, now, sync_id, on_done, is_landed_always=is_landed_always
     )
@@ -134,13 +135,17 @@ def check_folder(settings: Settings) -> None:
     """Make sure, before anything is asked, that what comes can be written.
 
     Raises:
-        FixConfig: the data folder cannot be written, or a file people write is wrong.
+        FixConfig: the data folder cannot be written, a file people write is wrong, or the lake's URL refuses.
+        RetryLater: the lake's URL is out of reach.
         NewerFormat: a newer version wrote the lake.
         LakeUnwritable: something in the data folder is a symbolic link.
     """
     settings.prepare_data_dir()
     refuse_newer(settings.lake_dir)
     refuse_links(settings.data_dir)
+    if settings.lake_url is None:
+        refuse_copy(settings.data_dir)
+    take_inputs(Lake(settings.lake_dir, settings.lake_url))
     check_inputs(settings.data_dir, settings.labels)
 
 

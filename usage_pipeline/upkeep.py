@@ -41,7 +41,7 @@ def maintain(settings: Settings, tell: Tell = tell_nobody) -> Upkeep:
         WarehouseBusy: a replay or a doctor is running, or a sync holds the warehouse.
         LakeUnwritable: the disk or a folder refused; what was joined is joined.
     """
-    lake = Lake(settings.lake_dir)
+    lake = Lake(settings.lake_dir, settings.lake_url)
     with files_explained("upkeep"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         tell("comparing files", 0, 0)
         findings = verify(settings, is_quick=True).findings
@@ -63,6 +63,8 @@ def maintain(settings: Settings, tell: Tell = tell_nobody) -> Upkeep:
             files = [table.path / name for table in tables for name in superseded(table)]
             sizes = {file: file.stat().st_size for file in files if file.exists()}  # the log names those gone, too
             places = {str(file.relative_to(settings.data_dir)) for file in sizes}
+            if lake.mirror is not None:
+                lake.mirror.take_back(files)
             remove_files(settings.data_dir, places)
     return Upkeep(joined=joined, removed=len(sizes), freed_bytes=sum(sizes.values()), refreshed=refreshed)
 

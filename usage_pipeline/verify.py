@@ -15,6 +15,7 @@ from usage_pipeline.api.name_models import listed_names
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.contents import differing_days, recorded_days, stored_rows
+from usage_pipeline.lake.copies import bring, differing
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, torn_entries, unsealed_raw
 from usage_pipeline.lake.dims import DIMS, LISTED, read_dim
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
@@ -55,9 +56,13 @@ class Report:
 def verify(settings: Settings, *, is_quick: bool = False, tell: Tell = tell_nobody) -> Report:
     """Compare everything stored with what was recorded; `is_quick`: the files with their seals, and no more.
 
-    While a sync writes, what it is about is looked at again until it stands still.
+    While a sync writes, what it is about is looked at again until it stands still. A working copy is completed first,
+    and compared with the URL, too.
     """
-    lake = Lake(settings.lake_dir)
+    lake = Lake(settings.lake_dir, settings.lake_url)
+    if lake.mirror is not None and not is_quick:
+        tell("fetching what is not here", 0, 0)
+        bring(lake.mirror)
     for _ in range(_TRIES - 1):
         before = _state(settings)
         report = _compare(settings, lake, tell, is_quick=is_quick)
@@ -86,6 +91,8 @@ def _state(settings: Settings) -> object:
 def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> Report:
     report = Report()
     seals = _seals(settings, report)
+    if lake.mirror is not None:
+        report.findings += differing(lake, lake.mirror, seals)
     report.files = len(seals)
     report.findings += [*_altered(settings, seals, tell), *torn_entries(lake.root, seals)]
     _note_lost(settings, lake, seals, report)

@@ -3,10 +3,16 @@
 Put what must happen together under the warehouse's lock here; how marts and the file are made is on the floor below.
 """
 
+import logging
+import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from usage_pipeline.endpoints import ENDPOINTS
+from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.contents import check_unsealed
@@ -20,11 +26,11 @@ from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.published import file_lists, shown_lookbacks, shown_relations
 from usage_pipeline.lake.seals import Seals, is_sealed, seal_new, seals_if_readable
 from usage_pipeline.lake.settling import lookback_days, observed_settling
-from usage_pipeline.lake.snapshot import check_rows, lake_state, take_snapshot
-from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.build import MartBuild, build_marts
+from usage_pipeline.lake.snapshot import Snapshot, check_rows, lake_state, take_snapshot
+from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.marts.build import Built, MartBuild, build_marts
 from usage_pipeline.marts.fingerprints import Contents
-from usage_pipeline.marts.inputs import inputs_state, load_inputs
+from usage_pipeline.marts.inputs import inputs_state, load_inputs, take_inputs
 from usage_pipeline.marts.macros import published_macros
 from usage_pipeline.marts.tables import mart_relations
 from usage_pipeline.marts.views import view_relations
@@ -32,6 +38,9 @@ from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import utc_now
+
+_ATTEMPTS = 12
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,18 +63,14 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         LakeUnwritable: the disk or a folder refused; nothing was published.
         MemoryExhausted: memory ran out; nothing was published.
     """
-    lake = Lake(settings.lake_dir)
+    lake = Lake(settings.lake_dir, settings.lake_url)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
         tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
         refuse_links(settings.data_dir)
         seals = seals_if_readable(lake.root)
         _refuse_or_put_aside(lake, seals)
-        load_inputs(lake, settings.data_dir, settings.labels)
-        snapshot = take_snapshot(lake)
-        check_rows(snapshot)
-        check_unsealed(snapshot, seals)
-        built = build_marts(lake, Contents(snapshot), tell=tell)
+        snapshot, built = alone_of_hosts(lambda: _built(settings, lake, seals, tell))
         tell("publishing", 0, 0)
         for ledger in (lake.sync_log, lake.restatements, lake.mart_log):
             compact(ledger)
@@ -82,6 +87,34 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         )
         sweep(settings.data_dir, seals_if_readable(lake.root))
     return Refresh(builds=built.builds, path=settings.warehouse_path)
+
+
+def _built(settings: Settings, lake: Lake, seals: Seals, tell: Tell) -> tuple[Snapshot, Built]:
+    """One version of everything, and the marts made of it."""
+    take_inputs(lake)
+    load_inputs(lake, settings.data_dir, settings.labels)
+    snapshot = take_snapshot(lake)
+    check_rows(snapshot)
+    check_unsealed(snapshot, seals)
+    return snapshot, build_marts(lake, Contents(snapshot), tell=tell)
+
+
+_Done = TypeVar("_Done")
+
+
+def alone_of_hosts(work: Callable[[], _Done]) -> _Done:
+    """Do work that another host's commit refuses, anew where it did: the warehouse's lock is of this host alone.
+
+    Raises:
+        WarehouseBusy: other hosts won every attempt.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return work()
+        except CommitConflict:
+            _log.info("another host builds the marts as well, building upon what it did")
+            time.sleep(random.uniform(0.1, 0.5) * 2 ** min(attempt, 5))  # noqa: S311 - spreads hosts, no secret
+    raise WarehouseBusy("other hosts kept building the marts: run `usage-pipeline publish` again.")
 
 
 def _refuse_or_put_aside(lake: Lake, seals: Seals) -> None:
@@ -115,11 +148,16 @@ class Workbench:
             FixConfig: a file people write is wrong; the mart is as it was.
             WarehouseBusy: another process kept building, or writers never paused.
         """
-        settings, lake = self._settings, Lake(self._settings.lake_dir)
+        settings, lake = self._settings, Lake(self._settings.lake_dir, self._settings.lake_url)
         with exclusive(settings.data_dir / WAREHOUSE_LOCK):
-            state = (lake_state(lake), inputs_state(settings.data_dir))
-            if self._contents is None or state != self._state:
-                load_inputs(lake, settings.data_dir, settings.labels)
-                # The state from before all this was read: what changes meanwhile is seen by the next build.
-                self._contents, self._state = Contents(take_snapshot(lake)), state
-            return next(build for build in build_marts(lake, self._contents, [name]).builds if build.mart == name)
+            return alone_of_hosts(lambda: self._build(lake, name))
+
+    def _build(self, lake: Lake, name: str) -> MartBuild:
+        settings = self._settings
+        take_inputs(lake)
+        state = (lake_state(lake), inputs_state(settings.data_dir))
+        if self._contents is None or state != self._state:
+            load_inputs(lake, settings.data_dir, settings.labels)
+            # The state from before all this was read: what changes meanwhile is seen by the next build.
+            self._contents, self._state = Contents(take_snapshot(lake)), state
+        return next(build for build in build_marts(lake, self._contents, [name]).builds if build.mart == name)

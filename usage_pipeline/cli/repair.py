@@ -55,6 +55,11 @@ def run_doctor(*, labels: list[str] | None, is_offline: bool, as_json: bool, is_
         )
     elif not is_quiet:
         _print_treatment(done)
+    if not done.is_cured and organizations.folder.lake_url is not None:
+        raise LakeDamaged(
+            f"{len(done.after.findings)} things differ at {organizations.folder.lake_url} as well; each is said above, "
+            "and what to do on the operators' page (On an object store)."
+        )
     if not done.is_cured:
         raise LakeDamaged(
             f"{len(done.lost)} things are lost and {len(done.after.findings)} still differ; what is known of each is "

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from deltalake.exceptions import CommitFailedError
 
 from usage_pipeline.lake.seals import LAST_CHECKPOINT, LOG, checkpoint_version
-from usage_pipeline.lake.store import CHECKPOINT_EVERY, HOOKS, WRITER, LakeTable
+from usage_pipeline.lake.store import LakeTable
+from usage_pipeline.lake.writing import CHECKPOINT_EVERY, HOOKS, WRITER
 
 _ABOVE = 40  # files of a table; each read of it opens all of them
 _JOINED_BYTES = 8 << 20  # a day that is restated later has its whole file written anew
@@ -26,12 +27,13 @@ def compact(table: LakeTable) -> int:
     if at is None or len(table.files(at)) <= _ABOVE:
         return 0
     try:
-        done = at.optimize.compact(
-            target_size=_JOINED_BYTES,
-            max_concurrent_tasks=1,
-            writer_properties=WRITER,
-            post_commithook_properties=HOOKS,
-        )
+        with table.committing(at) as written:
+            done = written.optimize.compact(
+                target_size=_JOINED_BYTES,
+                max_concurrent_tasks=1,
+                writer_properties=WRITER,
+                post_commithook_properties=HOOKS,
+            )
     except CommitFailedError:
         return 0
     return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
@@ -44,14 +46,22 @@ def checkpoint(table: LakeTable) -> None:
         at is not None
         and at.version() - (checkpoint_version(table.path / LOG / LAST_CHECKPOINT) or 0) > CHECKPOINT_EVERY
     ):
-        at.create_checkpoint()
+        with table.committing(at) as written:
+            written.create_checkpoint()
 
 
 def superseded(table: LakeTable) -> list[str]:
-    """Paths in the table's folder of data files that no version of the last `KEPT_DAYS` names, gone ones included."""
+    """Paths in the table's folder of data files that no version of the last `KEPT_DAYS` names, gone ones included.
+
+    Of a working copy those at the URL, too.
+    """
     at = table.open()
     if at is None:
         return []
-    # All files, not those alone that the log calls removed: checkpoints forget that after the same time.
-    names = at.vacuum(KEPT_DAYS * 24, dry_run=True, enforce_retention_duration=False, full=True)
-    return [unquote(name) for name in names]
+    with table.committing(at) as there:
+        places = (at,) if there is at else (at, there)
+        # All files, not those alone that the log calls removed: checkpoints forget that after the same time.
+        found = [
+            place.vacuum(KEPT_DAYS * 24, dry_run=True, enforce_retention_duration=False, full=True) for place in places
+        ]
+    return sorted({unquote(name) for names in found for name in names})

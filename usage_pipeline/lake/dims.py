@@ -6,11 +6,12 @@ Put schemas and storage of `dims.*` here; where names and prices come from is th
 from dataclasses import dataclass
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.hashes import content_hash
 from usage_pipeline.lake.schemas import MONEY, TIME
-from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.store import CommitConflict, Lake
 
 # Columns that say when something was looked at, not what it is: marts need not be computed again when they change.
 SIGHTINGS = {"last_seen"}
@@ -167,19 +168,42 @@ DIMS: dict[str, Dim] = {dim.name: dim for dim in (*LISTED, PRICES, BUDGETS, TAGS
 
 def read_dim(lake: Lake, dim: Dim) -> pa.Table:
     """Every stored row of a dimension."""
+    return hold_dim(lake, dim).rows
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDim:
+    """A dimension as it was read: what is made of its rows replaces that version, or nothing."""
+
+    at: DeltaTable | None
+    rows: pa.Table
+
+
+def hold_dim(lake: Lake, dim: Dim) -> HeldDim:
+    """Every stored row of a dimension, and the version that has them."""
     table = lake.table("dims", dim.name, dim.schema)
+    at = table.open()
     with session() as con:
-        rows: pa.Table = con.sql(table.scan(table.open())).to_arrow_table()
-    return rows
+        return HeldDim(at, con.sql(table.scan(at)).to_arrow_table())
 
 
-def replace_dim(lake: Lake, dim: Dim, rows: pa.Table) -> bool:
-    """Make the dimension hold exactly these rows, in one commit; False where it already does."""
+def replace_dim(lake: Lake, dim: Dim, rows: pa.Table, upon: HeldDim | None = None) -> bool:
+    """Make the dimension hold exactly these rows, in one commit; False where it already does.
+
+    `upon` is what the rows were made of; without it they stand for themselves.
+
+    Raises:
+        CommitConflict: another host replaced it since it was read; nothing was written.
+    """
+    table = lake.table("dims", dim.name, dim.schema)
     ordered = rows.select(dim.schema.names).cast(dim.schema).sort_by([(name, "ascending") for name in dim.grain])
-    held = read_dim(lake, dim).sort_by([(name, "ascending") for name in dim.grain])
-    if content_hash(held) == content_hash(ordered):
+    held = upon or hold_dim(lake, dim)
+    if content_hash(held.rows.sort_by([(name, "ascending") for name in dim.grain])) == content_hash(ordered):
         return False
-    lake.table("dims", dim.name, dim.schema).overwrite(ordered)
+    at = held.at or table.create()
+    if held.at is None and at.version() > 0:
+        raise CommitConflict(f"dims.{dim.name}: another host was the first to write it")
+    table.overwrite(ordered, at)
     return True
 
 

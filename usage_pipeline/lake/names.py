@@ -4,6 +4,7 @@ Put the merge of a complete list here; the tables' columns are dims.py's, readin
 holds from when its read began; a list that is not complete never comes here.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from usage_pipeline.lake.dims import DIMS, SIGHTINGS, Dim, read_dim, replace_dim
+from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.dims import DIMS, SIGHTINGS, Dim, hold_dim, replace_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import naive
-from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.store import CommitConflict, Lake
 from usage_pipeline.lake.tables import json_text
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.records import ListedName
 
 Row = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 12
 _SEEN_AGAIN_AFTER = timedelta(days=1)  # how old last_seen may grow before a list without news is written
 
 
@@ -58,9 +62,33 @@ def replace_names(
     Raises:
         LakeUnwritable: the disk or folder refused; nothing was changed.
         LakeDamaged: the table cannot be read.
+        WarehouseBusy: other hosts won every attempt; nothing was changed.
     """
+    landed: list[Path] = []
+
+    def land_once() -> None:
+        if land is not None and not landed:
+            landed.append(land())
+            if lake.mirror is not None:
+                lake.mirror.share(landed[0])
+
     with files_explained(f"dims.{list_name}"):
-        return _replace(lake, DIMS[list_name], organization, items, naive(fetched_at), land)
+        for _ in range(_ATTEMPTS):
+            try:
+                return _replace(lake, DIMS[list_name], organization, items, naive(fetched_at), land_once)
+            except CommitConflict:  # the lock is of this host; what another one told is merged with
+                _log.info("dims.%s: another host was first, merging again", list_name)
+            except Exception:
+                _discard(lake, landed)  # what it holds never reached the lake
+                raise
+    raise WarehouseBusy(f"dims.{list_name}: other hosts kept changing the list; run the sync again.")
+
+
+def _discard(lake: Lake, landed: Iterable[Path]) -> None:
+    for path in landed:
+        if lake.mirror is not None:
+            lake.mirror.take_back([path])
+        path.unlink(missing_ok=True)
 
 
 def _replace(
@@ -69,9 +97,10 @@ def _replace(
     organization: str,
     items: Sequence[ListedName],
     seen_at: datetime,
-    land: Callable[[], Path] | None,
+    land: Callable[[], None],
 ) -> NameChanges:
-    rows = read_dim(lake, dim).to_pylist()
+    found = hold_dim(lake, dim)
+    rows = found.rows.to_pylist()
     held = [row for row in rows if row["organization"] == organization]
     if seen_at <= seen_until(held):
         return NameChanges(rows=len(items))
@@ -81,13 +110,8 @@ def _replace(
     if not changes.is_written:
         return changes
     others = [row for row in rows if row["organization"] != organization]
-    landed = land() if land is not None else None
-    try:
-        replace_dim(lake, dim, pa.Table.from_pylist([*others, *merged], schema=dim.schema))
-    except Exception:
-        if landed is not None:
-            landed.unlink(missing_ok=True)  # what it holds never reached the lake
-        raise
+    land()
+    replace_dim(lake, dim, pa.Table.from_pylist([*others, *merged], schema=dim.schema), found)
     return changes
 
 

@@ -13,6 +13,7 @@ from usage_pipeline.errors import LakeDamaged
 
 COMMIT_KEY = "usage_pipeline"
 FRESH_START = "fresh start"
+ALONE = "alone"  # the claim of those whose commit is right only where nobody else with it has committed in between
 NOTED_COMMITS = 50  # commits looked through for one whose ledger row a crash left unwritten
 
 

@@ -7,13 +7,14 @@ files of the same rows in compaction.py.
 import logging
 import time
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from usage_pipeline.endpoints import ENDPOINTS, Endpoint
@@ -22,17 +23,12 @@ from usage_pipeline.lake.engine import is_in, scan_sql
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.links import refuse_linked_table
 from usage_pipeline.lake.locks import CREATE_LOCK, exclusive
-from usage_pipeline.lake.notes import FRESH_START, NOTED_COMMITS, commit_notes, noted
+from usage_pipeline.lake.mirror import Mirror, mirror_of
+from usage_pipeline.lake.notes import ALONE, FRESH_START, NOTED_COMMITS, commit_notes, noted
 from usage_pipeline.lake.schemas import MART_LOG, PARTITION_BY, RESTATEMENTS, SYNC_LOG, usage_schema
 from usage_pipeline.lake.seals import LOG, forget_seals
+from usage_pipeline.lake.writing import HOOKS, append_rows, committing, create_table, overwrite_rows
 
-WRITER = WriterProperties(compression="ZSTD")
-# Old log entries stay: they are sealed like all files, and tell a repair what was written when.
-HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
-# To open a table is to read its log from the last checkpoint on: with up to 100 entries, the default, most of the work.
-CHECKPOINT_EVERY = 10
-_PROPERTIES = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
-_ROWS_AT_ONCE = 8192  # handed to delta-rs: it holds several times what it is given at once
 _APPEND_TRIES = 10
 
 _log = logging.getLogger(__name__)
@@ -42,18 +38,28 @@ CommitConflict = CommitFailedError
 
 @dataclass(frozen=True, slots=True)
 class LakeTable:
-    """One Delta table of the lake, by its place and schema; it may not exist yet."""
+    """One Delta table of the lake, by its place and schema; it may not exist yet.
+
+    With a mirror its folder is a working copy: opening it brings it up to date, and commits go to the URL.
+    """
 
     path: Path
     schema: pa.Schema
     partition_by: tuple[str, ...] = ()
+    mirror: Mirror | None = None
 
     def open(self) -> DeltaTable | None:
         """The newest version, or None where nothing was ever written."""
+        if self.mirror is not None:
+            self.mirror.take_log(self.path)
         try:
             return DeltaTable(self.path)
         except TableNotFoundError:
             return None
+
+    def committing(self, at: DeltaTable) -> AbstractContextManager[DeltaTable]:
+        """The table to give to delta-rs for a commit upon this version, which then is the one that was written."""
+        return committing(self.mirror, self.path, at)
 
     def open_or_none(self) -> DeltaTable | None:
         """As `open`, and None too where the table's log cannot be read: for what can be made anew."""
@@ -80,6 +86,8 @@ class LakeTable:
 
         The entry is found, not read: this is much cheaper than opening the table.
         """
+        if self.mirror is not None:
+            self.mirror.take_log(self.path)
         newest = max((self.path / LOG).glob("*.json"), default=None)
         try:
             found = newest.stat() if newest is not None else None
@@ -96,6 +104,7 @@ class LakeTable:
         Raises:
             LakeUnwritable: a folder on its path is a symbolic link; nothing was written.
             NewerFormat: a newer version wrote the lake; nothing was written.
+            FixConfig: the folder is a working copy, and it was not said of what; nothing was written.
         """
         refuse_newer(self.path.parents[1])
         data_dir = self.path.parents[2]
@@ -104,22 +113,27 @@ class LakeTable:
         if found is not None:
             return found
         with exclusive(data_dir / CREATE_LOCK):
-            return self.open() or DeltaTable.create(
-                self.path, self.schema, partition_by=list(self.partition_by) or None, configuration=_PROPERTIES
-            )
+            if self.open() is None:
+                create_table(self.mirror, self.path, self.schema, self.partition_by)
+            return self.open() or DeltaTable(self.path)
 
     def files(self, at: DeltaTable | None, parts: Collection[tuple[str, str]] | None = None) -> list[str]:
-        """Absolute paths of a version's data files; with `parts`, only those (organization, part) pairs."""
+        """Absolute paths of a version's data files; with `parts`, only those (organization, part) pairs.
+
+        A working copy has them after that.
+        """
         if at is None:
             return []
         root = self.path.resolve()
         actions = pa.table(at.get_add_actions(flatten=True))
-        if parts is None:
-            return sorted(str(root / path) for path in actions["path"].to_pylist())
-        rows = actions.select(["path", "partition.organization", "partition.part"]).to_pylist()
-        return sorted(
-            str(root / row["path"]) for row in rows if (row["partition.organization"], row["partition.part"]) in parts
-        )
+        if parts is not None:
+            columns = (actions[f"partition.{name}"].to_pylist() for name in PARTITION_BY)
+            actions = actions.filter(pa.array([place in parts for place in zip(*columns, strict=True)], pa.bool_()))
+        names = actions["path"].to_pylist()
+        if self.mirror is not None:
+            sizes = zip(names, actions["size_bytes"].to_pylist(), strict=True)
+            self.mirror.take_files({self.path / name: size for name, size in sizes})
+        return sorted(str(root / name) for name in names)
 
     def organizations(self, at: DeltaTable | None) -> set[str]:
         """The organizations a version of a partitioned table has files of."""
@@ -155,15 +169,8 @@ class LakeTable:
         self._append(rows, note)
 
     def _append(self, rows: pa.Table, note: Any) -> None:
-        write_deltalake(
-            self.create(),
-            rows,
-            mode="append",
-            schema_mode="merge",
-            writer_properties=WRITER,
-            post_commithook_properties=HOOKS,
-            commit_properties=noted(note) if note else None,
-        )
+        with self.committing(self.create()) as table:
+            append_rows(table, rows, noted(note) if note else None)
 
     def replace(
         self,
@@ -196,17 +203,8 @@ class LakeTable:
             conditions.append(is_in("part", parts))
         if days is not None:
             conditions.append(is_in("date", [day.isoformat() for day in days]))
-        write_deltalake(
-            at,
-            rows.to_reader(max_chunksize=_ROWS_AT_ONCE),
-            mode="overwrite",
-            predicate=" and ".join(conditions),
-            partition_by=list(self.partition_by),
-            schema_mode="merge",
-            writer_properties=WRITER,
-            post_commithook_properties=HOOKS,
-            commit_properties=noted(note, at, claims),
-        )
+        with self.committing(at) as table:
+            overwrite_rows(table, rows, noted(note, at, claims), predicate=" and ".join(conditions))
 
     def claim(self, at: DeltaTable, claims: Collection[str], note: Any) -> None:
         """Commit a note and claims alone: what was found to be without rows then conflicts as rows would.
@@ -214,27 +212,24 @@ class LakeTable:
         Raises:
             CommitConflict: since `at` another writer claimed one of them; nothing was written.
         """
-        at.create_write_transaction(
-            [],
-            "append",
-            at.schema(),
-            partition_by=list(self.partition_by),
-            commit_properties=noted(note, at, claims),
-            post_commithook_properties=HOOKS,
-        )
+        with self.committing(at) as table:
+            table.create_write_transaction(
+                [],
+                "append",
+                at.schema(),
+                partition_by=list(self.partition_by),
+                commit_properties=noted(note, at, claims),
+                post_commithook_properties=HOOKS,
+            )
 
-    def overwrite(self, rows: pa.Table) -> None:
-        """Replace the whole content in one commit; what earlier commits noted no longer describes it."""
-        write_deltalake(
-            self.create(),
-            rows,
-            mode="overwrite",
-            partition_by=list(self.partition_by) or None,
-            schema_mode="overwrite",
-            writer_properties=WRITER,
-            post_commithook_properties=HOOKS,
-            commit_properties=noted(FRESH_START),
-        )
+    def overwrite(self, rows: pa.Table, at: DeltaTable | None = None) -> None:
+        """Replace the whole content in one commit; what earlier commits noted no longer describes it.
+
+        Raises:
+            CommitConflict: since `at`, the version this was decided on, another writer did so; nothing was written.
+        """
+        with self.committing(at or self.create()) as table:
+            overwrite_rows(table, rows, noted(FRESH_START, at, [ALONE]))
 
     def renew(self, rows: pa.Table) -> None:
         """Replace the whole content, also of a table whose log cannot be read: that is put aside first."""
@@ -247,27 +242,34 @@ class LakeTable:
         self.overwrite(rows)
 
     def put_aside(self) -> None:
-        """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at."""
+        """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at.
+
+        Raises:
+            LakeDamaged: it is a working copy: nothing can be renamed at the URL while others write there.
+        """
         forget_seals(self.path.parent.parent, self.path)
         if (self.path / LOG).exists():
+            if self.mirror is not None:
+                raise self.mirror.unreadable(self.path)
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
             self.path.rename(aside)
             _log.warning("%s could not be read whole; it is kept as %s and made anew.", self.path, aside.name)
 
 
 class Lake:
-    """The tables under one folder."""
+    """The tables under one folder; with a URL the folder is a working copy of what is there."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, url: str | None = None) -> None:
         self.root = root
+        self.mirror = None if url is None else mirror_of(root.parent, url)
 
     def usage(self, endpoint: Endpoint) -> LakeTable:
         """An endpoint's table."""
-        return LakeTable(self.root / "usage" / endpoint.name, usage_schema(endpoint), tuple(PARTITION_BY))
+        return LakeTable(self.root / "usage" / endpoint.name, usage_schema(endpoint), tuple(PARTITION_BY), self.mirror)
 
     def mart(self, name: str, schema: pa.Schema) -> LakeTable:
         """A mart's table; `schema` is that of its query and the storage partition."""
-        return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY))
+        return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY), self.mirror)
 
     def put_aside(self, part: str) -> None:
         """Rename the folder of a table that others can be made of anew, by its place as `group.name`."""
@@ -276,7 +278,7 @@ class Lake:
 
     def table(self, group: str, name: str, schema: pa.Schema) -> LakeTable:
         """A table without storage partitions, by its place."""
-        return LakeTable(self.root / group / name, schema)
+        return LakeTable(self.root / group / name, schema, mirror=self.mirror)
 
     @property
     def sync_log(self) -> LakeTable:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from usage_pipeline.lake.dims import BUDGETS, LIMITS, read_dim, replace_dim
+from usage_pipeline.lake.dims import BUDGETS, LIMITS, hold_dim, read_dim, replace_dim
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.user_files import Currency, read_user_csv, wrong_line
 from usage_pipeline.name_lists import ORGANIZATION_ID
@@ -104,11 +104,11 @@ def load_budgets(lake: Lake, data_dir: Path, organizations: Sequence[str]) -> bo
         for limit in _spend_limits(lake, organizations)
         if (limit["organization"], limit["project_id"], limit["month"], limit["currency"]) not in grains
     ]
-    held = read_dim(lake, BUDGETS)
-    if not rows and not held.num_rows:
+    held = hold_dim(lake, BUDGETS)
+    if not rows and not held.rows.num_rows:
         return False
-    others = [row for row in held.to_pylist() if row["organization"] not in organizations]
-    return replace_dim(lake, BUDGETS, pa.Table.from_pylist([*others, *rows], schema=BUDGETS.schema))
+    others = [row for row in held.rows.to_pylist() if row["organization"] not in organizations]
+    return replace_dim(lake, BUDGETS, pa.Table.from_pylist([*others, *rows], schema=BUDGETS.schema), held)
 
 
 def _spend_limits(lake: Lake, organizations: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from deltalake import Schema as DeltaSchema
 
 from usage_pipeline.lake.catalog import create_views
 from usage_pipeline.lake.engine import identifier, literal, workspace
+from usage_pipeline.lake.notes import ALONE
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
@@ -24,11 +25,11 @@ from usage_pipeline.marts.derived import SHARED_VIEWS
 from usage_pipeline.marts.fingerprints import (
     Contents,
     DayPrints,
+    Memory,
     announce,
     fingerprints,
     note_of,
     remember,
-    remembered,
 )
 from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.marts.tables import pin_mart
@@ -63,14 +64,17 @@ def build_marts(
     """Bring marts (all, or the named ones and what they read) up to date with what a snapshot holds.
 
     The caller holds the warehouse's lock: two builders of different snapshots would mix them.
+
+    Raises:
+        CommitConflict: another host, which has a lock of its own, built meanwhile; what was built is to be built anew.
     """
     with workspace() as con:
-        builder = _Builder(con, lake, contents.snapshot)
+        builder = _Builder(con, lake, contents.snapshot, Memory(lake))
         try:
             builds = _build_marts(builder, contents, names, tell)
             return Built(builds=builds, pinned={one.mart: builder.pinned(one.mart) for one in builds})
         finally:  # one mart that fails must not make the others forget
-            remember(lake, builder.notes)
+            remember(builder.memory, builder.notes)
 
 
 def _with_upstream(marts: Mapping[str, Mart], names: Iterable[str]) -> list[str]:
@@ -89,6 +93,7 @@ class _Builder:
     con: duckdb.DuckDBPyConnection
     lake: Lake
     snapshot: Snapshot
+    memory: Memory
     # Shared derived tables that were computed, and for which organizations and days.
     shared: dict[str, _Of] = field(default_factory=dict)
 
@@ -126,8 +131,7 @@ class _Builder:
         table = self.lake.mart(mart.name, rows.schema)
         at = self.pinned(mart.name).at or table.create()
         if at.schema() != DeltaSchema.from_arrow(rows.schema):
-            table.overwrite(rows.schema.empty_table())  # the query has other columns now, so every day is new anyway
-            at = table.create()
+            table.overwrite(rows.schema.empty_table(), at)  # the query has other columns: every day is new anyway
         table.replace(
             at,
             rows,
@@ -135,6 +139,7 @@ class _Builder:
             days=days if keeps_others and not mart.is_whole else None,
             parts=storage_parts(days) if keeps_others and not mart.is_whole else None,
             note={"mart": mart.name, "days": len(days)},
+            claims=[ALONE] if self.lake.mirror is not None else (),
         )
         self.pins[mart.name] = Pinned(table, at)  # delta-rs has made it the version that was written
         return {one["values"]: one["counts"] for one in rows["organization"].value_counts().to_pylist()}
@@ -205,7 +210,9 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
     marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
     tasks = _tasks(builder, contents, wanted)
-    announce(builder.lake, [note_of(one.mart, one.organization, 0, one.changed) for one in tasks if one.has_before])
+    # Other hosts are told of every build: the versions of the marts that were pinned above are then those it stands on.
+    told = [one for one in tasks if one.has_before or builder.lake.mirror is not None]
+    announce(builder.memory, [note_of(one.mart, one.organization, 0, one.changed) for one in told])
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
     for done, group in enumerate(groups := _groups(tasks, contents)):
         tell("computing marts", done, len(groups))
@@ -226,7 +233,7 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
 
 def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> list[_Task]:
     """What is out of date, in the order in which each finds right what it reads."""
-    marts, built = load_marts(), remembered(builder.lake)
+    marts, built = load_marts(), builder.memory.prints
     # All at once: a table that is made anew for one organization would be missing the others' rows.
     readable = {name for name in wanted if builder.is_readable(name)}
     tasks = []

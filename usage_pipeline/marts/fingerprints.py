@@ -6,16 +6,18 @@ Put the making and remembering of fingerprints here; computing what they call fo
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.ledger import naive
+from usage_pipeline.lake.notes import ALONE, noted
 from usage_pipeline.lake.schemas import MART_LOG
 from usage_pipeline.lake.snapshot import Snapshot
-from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.lake.writing import append_rows
 from usage_pipeline.marts.dim_contents import DimContents
 from usage_pipeline.marts.registry import Mart
 from usage_pipeline.windows import utc_now
@@ -26,7 +28,7 @@ WHOLE = date(1, 1, 1)
 _BEGUN = "begun"  # no hash, so no day is ever made of it
 
 _REMEMBERED = """
-select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint
+select organization, mart, date, arg_max(fingerprint, built_at) as fingerprint, max(built_at) as noted_at
 from (select organization, mart, built_at, unnest(days, recursive := true) from ({log}))
 group by all
 """
@@ -88,17 +90,21 @@ def _hash(parts: list[str]) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
-def remembered(lake: Lake) -> dict[tuple[str, str], DayPrints]:
-    """What the stored days were made of, by organization and mart."""
-    table = lake.mart_log.open()
-    found: dict[tuple[str, str], DayPrints] = defaultdict(dict)
-    if table is not None:
-        with session() as con:
-            rows = con.execute(_REMEMBERED.format(log=lake.mart_log.scan(table))).fetchall()
-        for organization, mart, day, fingerprint in rows:
-            if fingerprint:  # empty: the day is gone
-                found[organization, mart][day] = fingerprint
-    return found
+class Memory:
+    """What the stored days are made of, by organization and mart, and which version of the mart log says so."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.table = lake.mart_log
+        self.newest: datetime | None = None  # when the last of it was noted, by the clock of whoever did
+        self.at = self.table.open()
+        self.prints: dict[tuple[str, str], DayPrints] = defaultdict(dict)
+        if self.at is not None:
+            with session() as con:
+                rows = con.execute(_REMEMBERED.format(log=self.table.scan(self.at))).fetchall()
+            self.newest = max((noted_at for *_, noted_at in rows), default=None)
+            for organization, mart, day, fingerprint, _ in rows:
+                if fingerprint:  # empty: the day is gone
+                    self.prints[organization, mart][day] = fingerprint
 
 
 def note_of(mart: Mart, organization: str, rows: int, built: DayPrints) -> dict[str, Any]:
@@ -112,17 +118,48 @@ def note_of(mart: Mart, organization: str, rows: int, built: DayPrints) -> dict[
     }
 
 
-def announce(lake: Lake, notes: Sequence[Mapping[str, Any]]) -> None:
+def announce(memory: Memory, notes: Sequence[Mapping[str, Any]]) -> None:
     """Say what is about to be computed, before any of it is: until it is remembered nobody knows what it holds.
 
     Killed in between, the next build must not take a mart for what it was before: its days may by then be made of just
     that again.
+
+    Raises:
+        CommitConflict: another host noted something since the memory was read; nothing was noted.
     """
     begun = [{**note, "days": [{**day, "fingerprint": _BEGUN} for day in note["days"]]} for note in notes]
-    remember(lake, begun)
+    if memory.table.mirror is not None and not begun:
+        _refuse_changed(memory)
+    remember(memory, begun)
 
 
-def remember(lake: Lake, notes: Sequence[Mapping[str, Any]]) -> None:
-    """Keep the notes, in one commit; what a crash keeps from being noted is computed again."""
-    if notes:
-        lake.mart_log.append(pa.Table.from_pylist(list(notes), schema=MART_LOG))
+def remember(memory: Memory, notes: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the notes, in one commit; what a crash keeps from being noted is computed again.
+
+    Builders of several hosts share no lock, so each commit claims the log for itself: what is noted is what the marts
+    hold, for nobody else has begun to build meanwhile.
+
+    Raises:
+        CommitConflict: another host noted something since the memory was read; nothing was noted.
+    """
+    if not notes:
+        return
+    if memory.table.mirror is None:
+        memory.table.append(pa.Table.from_pylist(list(notes), schema=MART_LOG))
+        return
+    if memory.at is None:
+        memory.at = memory.table.create()
+        if memory.at.version() > 0:
+            raise CommitConflict("the mart log: another host was the first to write it")
+    # Another host's clock may be ahead: what is noted later has to count.
+    soonest = (memory.newest or datetime.min) + timedelta(microseconds=1)  # noqa: DTZ901 - zone-less UTC, as stored
+    memory.newest = max(naive(utc_now()), soonest)
+    rows = pa.Table.from_pylist([{**note, "built_at": memory.newest} for note in notes], schema=MART_LOG)
+    with memory.table.committing(memory.at) as table:
+        append_rows(table, rows, noted(None, memory.at, [ALONE]))
+
+
+def _refuse_changed(memory: Memory) -> None:
+    entry = memory.table.newest_entry()
+    if (None if entry is None else int(entry[0][:20])) != (None if memory.at is None else memory.at.version()):
+        raise CommitConflict("the mart log: another host is building")

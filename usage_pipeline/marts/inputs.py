@@ -13,6 +13,16 @@ from usage_pipeline.marts.prices import refresh_prices
 from usage_pipeline.marts.tags import TAGS_FILE, load_tags, read_tags
 
 
+def take_inputs(lake: Lake) -> None:
+    """Bring the files from the lake's URL, where it has one: they count for every host.
+
+    Raises:
+        FixConfig: a file lies on this host alone.
+    """
+    if lake.mirror is not None:
+        lake.mirror.take_written((BUDGETS_FILE, PRICES_FILE, TAGS_FILE))
+
+
 def check_inputs(data_dir: Path, organizations: Sequence[str]) -> None:
     """Read every file and keep nothing: a wrong one is told before hours of work, not after.
 

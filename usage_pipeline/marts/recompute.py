@@ -16,7 +16,7 @@ from usage_pipeline.lake.schemas import PART
 from usage_pipeline.lake.snapshot import Snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import build_marts
-from usage_pipeline.marts.fingerprints import Contents, DayPrints, fingerprints, remembered
+from usage_pipeline.marts.fingerprints import Contents, DayPrints, Memory, fingerprints
 from usage_pipeline.marts.registry import Mart, load_marts
 from usage_pipeline.marts.tables import pin_mart
 from usage_pipeline.progress import Tell
@@ -33,7 +33,7 @@ select count(*) from (
 
 def differing_marts(lake: Lake, snapshot: Snapshot, tell: Tell) -> dict[str, int]:
     """Per mart that differs from a recompute, in how many rows."""
-    contents, built = Contents(snapshot), remembered(lake)
+    contents, built = Contents(snapshot), Memory(lake).prints
     found: dict[str, int] = {}
     with TemporaryDirectory(prefix="usage-pipeline-") as folder:
         again = Lake(Path(folder))

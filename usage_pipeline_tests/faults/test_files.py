@@ -20,7 +20,8 @@ from usage_pipeline.errors import FixConfig, LakeDamaged, WarehouseBusy
 from usage_pipeline.lake import replace as replace_module
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.locks import REBUILD_LOCK, exclusive
-from usage_pipeline.lake.store import CHECKPOINT_EVERY, Lake, LakeTable
+from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.writing import CHECKPOINT_EVERY
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.status import endpoint_status

@@ -45,12 +45,12 @@ def _imported() -> set[str]:
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
     """No release that nobody tried comes in by itself, and none too old for what is used."""
-    for name, bounds in (_declared() | _declared("scale")).items():
+    for name, bounds in (_declared() | _declared("scale") | _declared("store")).items():
         assert re.fullmatch(r"==[0-9.]+|>=[0-9.]+,<[0-9.]+", bounds), f"{name}{bounds}"
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
-    """The package stands on no dependency of a dependency, and carries none it does not use; so does its extra."""
-    of_extra = _modules(_declared("scale").keys() - NOT_IMPORTED)
-    assert _imported() - HALVES == _modules(_declared()) | of_extra
+    """The package stands on no dependency of a dependency, and carries none it does not use; so do its extras."""
+    of_extras = _modules((_declared("scale") | _declared("store")).keys() - NOT_IMPORTED)
+    assert _imported() - HALVES == _modules(_declared()) | of_extras
     assert any(one.startswith("pydantic-core==") for one in requires("pydantic") or ())

@@ -1,0 +1,233 @@
+"""Many hosts with one lake: whoever comes second, comes in between or dies, nothing is lost and nothing is twice."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usage_pipeline.lake.ledger import CoverageLog
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.name_lists import LISTS
+from usage_pipeline.settings import Settings
+from usage_pipeline.verify import verify
+from usage_pipeline.warehouse import refresh
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.objects.bucket import Application, Bucket, Respond
+from usage_pipeline_tests.objects.conftest import Host
+from usage_pipeline_tests.oracle.points import Killed, at, killing
+from usage_pipeline_tests.world import TODAY, World, everything, last_days, rows
+
+pytestmark = pytest.mark.marts("cost_daily", "usage_daily")
+ENDPOINTS = ["costs", "completions"]
+SCHEMAS = ("usage", "marts", "dims")
+
+
+def _alone(world: World, settings: Settings, days: int, **more: Any) -> dict[str, list[tuple[Any, ...]]]:
+    """What a lake in a folder says after one sync of the days."""
+    assert world.sync(settings, last_days(days), ENDPOINTS, **more).errors == []
+    return everything(settings, SCHEMAS)
+
+
+def _days(first: int, last: int) -> Window:
+    """From so many days ago to so many."""
+    return Window.of_days(TODAY - timedelta(days=first), TODAY - timedelta(days=last - 1))
+
+
+def test_a_second_host_publishes_the_same(still_world: World, host: Host, settings: Settings) -> None:
+    """From an empty folder, by publishing alone; what it says is what the first host says, and verify agrees."""
+    expected = _alone(still_world, settings, 3, lists=list(LISTS.values()))
+    assert still_world.sync(host("a"), last_days(3), ENDPOINTS, lists=list(LISTS.values())).errors == []
+    refresh(host("b"))
+    assert everything(host("b"), SCHEMAS) == everything(host("a"), SCHEMAS) == expected
+    assert verify(host("b")).findings == []
+    assert verify(host("a")).findings == []
+
+
+@pytest.mark.parametrize(
+    "windows", [(_days(2, 0), _days(2, 0)), (_days(2, 2), _days(1, 0)), (_days(2, 1), _days(1, 0))]
+)
+def test_two_hosts_sync_at_once(
+    windows: tuple[Window, Window], still_world: World, host: Host, settings: Settings
+) -> None:
+    """The same days, others, or some: what both publish is what one host alone would have."""
+    expected = _alone(still_world, settings, 3)
+
+    def sync(name: str, window: Window) -> list[object]:
+        return list(still_world.sync(host(name), window, ENDPOINTS).errors)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(sync, ("a", "b"), windows)) == [[], []]
+    for name in ("a", "b"):
+        refresh(host(name))
+        assert everything(host(name), SCHEMAS) == expected
+        assert rows(host(name), "from meta.restatements") == []
+        assert verify(host(name)).findings == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before landing",
+        "after landing",
+        "after comparing",
+        "before the commit",
+        "after the commit",
+        "before the log rows",
+    ],
+)
+def test_another_host_comes_between(point: str, still_world: World, host: Host, settings: Settings) -> None:
+    """Wherever a host is with its first read, another one may store the same days: they are stored once."""
+    expected = _alone(still_world, settings, 2)
+
+    def other() -> None:
+        assert still_world.sync(host("b"), last_days(2), ENDPOINTS).errors == []
+
+    with at(point, other):
+        assert still_world.sync(host("a"), last_days(2), ENDPOINTS).errors == []
+    assert everything(host("a"), SCHEMAS) == expected
+    assert rows(host("a"), "from meta.restatements") == []
+    assert verify(host("a")).findings == []
+
+
+@pytest.mark.parametrize("point", ["before the first mart", "after the first mart", "before the marts are remembered"])
+def test_another_host_builds_the_marts_meanwhile(
+    point: str, still_world: World, host: Host, settings: Settings
+) -> None:
+    """A host whose marts were decided on what another has changed since builds anew; both are right at the end."""
+    expected = _alone(still_world, settings, 3)
+    assert still_world.sync(host("a"), _days(2, 2), ENDPOINTS).errors == []
+
+    def other() -> None:
+        assert still_world.sync(host("b"), _days(1, 0), ENDPOINTS).errors == []
+
+    with at(point, other):
+        refresh(host("a"))
+        assert still_world.sync(host("a"), _days(1, 1), ENDPOINTS).errors == []
+    for name in ("a", "b"):
+        refresh(host(name))
+        assert everything(host(name), SCHEMAS) == expected
+        assert verify(host(name)).findings == []
+
+
+def test_a_clock_that_is_ahead_does_not_make_a_mart_stale(still_world: World, host: Host, settings: Settings) -> None:
+    """What a host notes of the marts counts after what another noted before, whatever its clock says."""
+    from usage_pipeline.marts import fingerprints
+
+    expected = _alone(still_world, settings, 2)
+    ahead = fingerprints.utc_now() + timedelta(hours=3)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fingerprints, "utc_now", lambda: ahead)
+        assert still_world.sync(host("a"), _days(1, 1), ENDPOINTS).errors == []
+    assert still_world.sync(host("b"), _days(1, 0), ENDPOINTS).errors == []
+    refresh(host("a"))
+    assert everything(host("a"), SCHEMAS) == expected
+    with_notes = "select max(built_at) from ({scan})"
+    table = Lake(host("a").lake_dir, host("a").lake_url).mart_log
+    from usage_pipeline.lake.engine import session
+
+    with session() as con:
+        (newest,) = con.sql(with_notes.format(scan=table.scan(table.open()))).fetchall()[0]
+    assert newest > ahead.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    "point", ["after landing", "before the commit", "after the commit", "before the log rows", "before publishing"]
+)
+def test_a_killed_host_is_followed_by_another(point: str, world: World, bucket: Bucket, tmp_path: Path) -> None:
+    """A host that dies between raw and commit, or before its log, leaves nothing that its folder was needed for."""
+
+    def host(name: str) -> Settings:
+        return world.settings(tmp_path / name, USAGE_PIPELINE_LAKE_URL=bucket.url)
+
+    with pytest.raises(Killed), killing(point):
+        world.sync(host("a"), last_days(2), ENDPOINTS)
+    world.clock.advance(timedelta(minutes=1))
+    assert world.sync(host("b"), last_days(2), ENDPOINTS).errors == []
+    assert everything(host("b"), SCHEMAS) == _alone(world, world.settings(tmp_path / "alone"), 2)
+    assert verify(host("b")).findings == []
+
+
+def test_raw_is_there_before_the_commit(still_world: World, host: Host, bucket: Bucket) -> None:
+    """Of each read the lake accepted, the raw file was put before the entry of the log that stands on it."""
+    puts: list[str] = []
+
+    def noting(request: dict[str, Any], answer: Application) -> Application:
+        if request["REQUEST_METHOD"] == "PUT":
+            puts.append(request["PATH_INFO"].partition("/team/usage/")[2])
+        return answer
+
+    bucket.spoil = noting
+    assert still_world.sync(host("a"), last_days(2), ["costs"]).errors == []
+    raw = next(number for number, key in enumerate(puts) if key.startswith("raw/"))
+    commits = [number for number, key in enumerate(puts) if key.startswith("lake/usage/costs/_delta_log/")]
+    assert min(commits[1:]) > raw  # the first entry makes the empty table
+
+
+def _losing_answers(count: int, wanted: Callable[[str], bool]) -> Callable[[dict[str, Any], Application], Application]:
+    """So many puts are done, and the answer to each is an error: whoever asked cannot know."""
+    left = [count]
+
+    def spoil(request: dict[str, Any], answer: Application) -> Application:
+        if request["REQUEST_METHOD"] != "PUT" or not wanted(request["PATH_INFO"]) or not left[0]:
+            return answer
+        left[0] -= 1
+
+        def lose(asked: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+            list(answer(asked, lambda *_: None))
+            respond("503 Slow Down", [])
+            return [b"<Error><Code>SlowDown</Code></Error>"]
+
+        return lose
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "table", ["usage/costs", "meta/sync_log", "marts/cost_daily", "dims/projects", "meta/mart_log"]
+)
+def test_a_commit_whose_answer_got_lost_counts_once(
+    table: str, still_world: World, host: Host, bucket: Bucket, settings: Settings
+) -> None:
+    """The put is asked for again, finds its own entry, and takes it for another's: still nothing is twice or lost."""
+    lists = [LISTS["projects"]]
+    expected = _alone(still_world, settings, 2, lists=lists)
+    assert still_world.sync(host("a"), _days(1, 1), ENDPOINTS, lists=lists).errors == []
+    bucket.spoil = _losing_answers(1, lambda path: f"{table}/_delta_log/0" in path)
+    assert still_world.sync(host("a"), last_days(2), ENDPOINTS, lists=lists).errors == []
+    bucket.spoil = None
+    refresh(host("b"))
+    schemas = ("usage", "marts")
+    assert everything(host("b"), schemas) == {
+        name: held for name, held in expected.items() if name.split(".")[0] in schemas
+    }
+    assert rows(host("b"), "from meta.restatements") == []
+    assert verify(host("b")).findings == []
+
+
+def test_restatements_whose_answer_got_lost_are_noted_once(world: World, bucket: Bucket, tmp_path: Path) -> None:
+    """An appended commit that is asked for again adds its file again, not its rows."""
+    shared = world.settings(tmp_path / "a", USAGE_PIPELINE_LAKE_URL=bucket.url)
+    assert world.sync(shared, last_days(1), ["completions"]).errors == []
+    world.clock.advance(timedelta(hours=2))
+    bucket.spoil = _losing_answers(
+        1, lambda path: "meta/restatements/_delta_log/" in path and not path.endswith("0.json")
+    )
+    assert world.sync(shared, last_days(1), ["completions"]).errors == []
+    (counted,) = rows(shared, "select count(*), count(distinct (bucket_start, key)) from meta.restatements")
+    assert counted[0] == counted[1] > 0
+
+
+def test_many_hosts_append_to_one_log(still_world: World, host: Host) -> None:
+    """Eight hosts that log at once lose no row."""
+    logs = [CoverageLog(Lake(host(str(number)).lake_dir, host("x").lake_url)) for number in range(8)]
+    report = still_world.sync(host("a"), last_days(1), ["costs"])
+    row = dict(report.endpoints[0].rows[0])
+    for number, log in enumerate(logs):
+        log.add({**row, "commit_id": f"commit-{number}"})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(CoverageLog.flush, logs))
+    for log in logs:
+        assert {f"commit-{number}" for number in range(8)} <= log.commit_ids()
