@@ -125,7 +125,7 @@ def _mend_copy(settings: Settings, lake: Lake, mirror: Mirror, done: Treatment, 
                 done.repaired.append("the copy of the lake was fetched anew")
             done.repaired += mend(mirror, seals_if_readable(lake.root), done.found.findings)
             for path in unapplied:
-                mirror.share(path)
+                mirror.objects.put_new(mirror.key(path), path)
                 apply_late(lake, path)
                 done.repaired.append(f"{mirror.key(path)} was brought into the lake")
         try:

@@ -19,7 +19,8 @@ from usage_pipeline.api.client import UsageClient
 from usage_pipeline.endpoints import BucketWidth, Endpoint
 from usage_pipeline.errors import HistoryExceeded, UsagePipelineError
 from usage_pipeline.lake.bulk import one_batch
-from usage_pipeline.lake.damage import damaged_entries, refuse_damaged
+from usage_pipeline.lake.copies import damaged_logs
+from usage_pipeline.lake.damage import refuse_damaged
 from usage_pipeline.lake.faults import files_explained, memory_explained
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.ledger import CoverageLog
@@ -139,7 +140,7 @@ async def sync_endpoint(
 
 def _refuse_damaged(log: CoverageLog, endpoint: Endpoint) -> None:
     """What is stored upon a table that seems older than it is is compared with the wrong state."""
-    damaged = damaged_entries(log.lake.root, seals_if_readable(log.lake.root))
+    damaged = damaged_logs(log.lake, seals_if_readable(log.lake.root))
     parts = (f"usage.{endpoint.name}", "meta.sync_log", "meta.restatements")
     refuse_damaged(damaged, parts, f"Nothing of {endpoint.name} was stored.")
 

@@ -64,7 +64,7 @@ def maintain(settings: Settings, tell: Tell = tell_nobody) -> Upkeep:
             sizes = {file: file.stat().st_size for file in files if file.exists()}  # the log names those gone, too
             places = {str(file.relative_to(settings.data_dir)) for file in sizes}
             if lake.mirror is not None:
-                lake.mirror.take_back(files)
+                lake.mirror.remove(files)
             remove_files(settings.data_dir, places)
     return Upkeep(joined=joined, removed=len(sizes), freed_bytes=sum(sizes.values()), refreshed=refreshed)
 

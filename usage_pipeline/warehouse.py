@@ -16,7 +16,8 @@ from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.catalog import publish
 from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.contents import check_unsealed
-from usage_pipeline.lake.damage import damaged_entries, refuse_damaged
+from usage_pipeline.lake.copies import damaged_logs
+from usage_pipeline.lake.damage import refuse_damaged
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
@@ -123,7 +124,7 @@ def _refuse_or_put_aside(lake: Lake, seals: Seals) -> None:
     Raises:
         LakeDamaged: the log of a table of the former kind is damaged.
     """
-    damaged = damaged_entries(lake.root, seals)
+    damaged = damaged_logs(lake, seals)
     told = ("meta.sync_log", "meta.restatements", *(f"dims.{name}" for name in LISTS))
     refuse_damaged(damaged, (*(f"usage.{name}" for name in ENDPOINTS), *told), "Nothing was published.")
     for part in damaged:

@@ -9,12 +9,22 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from usage_pipeline.errors import UsagePipelineError
-from usage_pipeline.lake.damage import Damage, part_of
+from usage_pipeline.lake.damage import Damage, altered_entries, damaged_entries, part_of, torn_entries
 from usage_pipeline.lake.mirror import Mirror
 from usage_pipeline.lake.seals import LAST_CHECKPOINT, LOG, LOST, Seals, is_sealed, table_folders
 from usage_pipeline.lake.store import Lake
 
 GONE_THERE = "missing at the URL"
+
+
+def damaged_logs(lake: Lake, seals: Seals) -> dict[str, Damage]:
+    """As `damaged_entries`; of a working copy what is damaged here alone is fetched again first."""
+    found = damaged_entries(lake.root, seals)
+    if found and lake.mirror is not None:
+        for one in (*altered_entries(lake.root, seals), *torn_entries(lake.root, seals)):
+            _is_fetched(lake.mirror, one.path or "")
+        found = damaged_entries(lake.root, seals)
+    return found
 
 
 def bring(mirror: Mirror) -> None:
@@ -67,7 +77,7 @@ def mend(mirror: Mirror, seals: Seals, findings: Iterable[Damage]) -> list[str]:
         if one.problem == GONE_THERE:
             if is_sealed(seals, mirror.data_dir, path) and mirror.objects.put_new(one.path, path):
                 done.append(f"{one.path} was put to the URL again")
-        elif _is_fetched(mirror, one.path):
+        elif not is_sealed(seals, mirror.data_dir, path) and _is_fetched(mirror, one.path):
             done.append(f"{one.path} was fetched again")
     return done
 

@@ -230,12 +230,7 @@ class Mirror:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def share(self, path: Path) -> None:
-        """Put a raw file to the URL, so that every host has what the coming commit stands on."""
-        self.begin_writing()
-        self.objects.put_new(self.key(path), path)
-
-    def take_back(self, paths: Iterable[Path]) -> None:
+    def remove(self, paths: Iterable[Path]) -> None:
         """Remove files at the URL."""
         self.objects.delete([self.key(path) for path in paths])
 

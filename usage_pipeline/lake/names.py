@@ -18,6 +18,7 @@ from usage_pipeline.errors import WarehouseBusy
 from usage_pipeline.lake.dims import DIMS, SIGHTINGS, Dim, hold_dim, replace_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import naive
+from usage_pipeline.lake.shared_raw import land_shared, take_back
 from usage_pipeline.lake.store import CommitConflict, Lake
 from usage_pipeline.lake.tables import json_text
 from usage_pipeline.name_lists import LISTS
@@ -68,9 +69,7 @@ def replace_names(
 
     def land_once() -> None:
         if land is not None and not landed:
-            landed.append(land())
-            if lake.mirror is not None:
-                lake.mirror.share(landed[0])
+            landed.append(land_shared(lake.mirror, land))
 
     with files_explained(f"dims.{list_name}"):
         for _ in range(_ATTEMPTS):
@@ -79,16 +78,9 @@ def replace_names(
             except CommitConflict:  # the lock is of this host; what another one told is merged with
                 _log.info("dims.%s: another host was first, merging again", list_name)
             except Exception:
-                _discard(lake, landed)  # what it holds never reached the lake
+                take_back(lake.mirror, next(iter(landed), None))
                 raise
     raise WarehouseBusy(f"dims.{list_name}: other hosts kept changing the list; run the sync again.")
-
-
-def _discard(lake: Lake, landed: Iterable[Path]) -> None:
-    for path in landed:
-        if lake.mirror is not None:
-            lake.mirror.take_back([path])
-        path.unlink(missing_ok=True)
 
 
 def _replace(

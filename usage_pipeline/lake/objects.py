@@ -33,8 +33,11 @@ _REFUSED = re.compile(
     r"\b40[13]\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|Permission ?Denied|Unauthenticated",
     re.IGNORECASE,
 )
-# What of a store's answer is shown: a code, a status or how the connection failed, and nothing around it.
-_SHOWN = re.compile(r"<Code>(\w+)</Code>|status code: (\d{3} [A-Za-z ]+)|(connection \w+|timed out|dns error)", re.I)
+# What of a store's answer is shown, the first that is there: a code, a status or how the connection failed.
+_SHOWN = [
+    re.compile(text, re.IGNORECASE)
+    for text in (r"<Code>(\w+)</Code>", r"status code: (\d{3} [a-z ]+)", r"(connection \w+|timed out|dns error)")
+]
 
 
 class Objects:
@@ -178,5 +181,5 @@ class Objects:
 
 
 def _shown(text: str) -> str:
-    found = _SHOWN.search(text)
-    return "no answer" if found is None else " ".join(next(one for one in found.groups() if one).split())
+    found = next((found for form in _SHOWN if (found := form.search(text))), None)
+    return "no answer" if found is None else found[1].strip()

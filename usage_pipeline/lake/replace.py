@@ -24,6 +24,7 @@ from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states, naive, recover, to_note
 from usage_pipeline.lake.notes import commit_notes
 from usage_pipeline.lake.schemas import storage_parts
+from usage_pipeline.lake.shared_raw import land_shared, take_back
 from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable
 from usage_pipeline.lake.tables import Content
 
@@ -108,7 +109,7 @@ def _replace(
         decision = _decide(log, table, content, first_run, is_replay=land is None, is_landed_always=is_landed_always)
         if not decision.to_log:
             if not tried & log.commit_ids():  # another writer's newer read made this one needless
-                _discard(lake, landed)
+                take_back(lake.mirror, landed)
             row = _log_row(content, sync_id, recorded_at, "unchanged", [], Changes.none())
             log.add(row)
             return row
@@ -116,7 +117,7 @@ def _replace(
         attempt_id = first_run.commit_id if first_run else uuid.uuid4().hex
         tried.add(attempt_id)
         try:
-            landed = landed or (_landed(lake, land) if land else None)
+            landed = landed or (land_shared(lake.mirror, land) if land else None)
             row = _commit(lake, table, content, sync_id, recorded_at, decision, attempt_id)
         except CommitConflict:
             _log.info("%s %s: another writer was first, comparing again", content.endpoint.name, content.window)
@@ -125,31 +126,15 @@ def _replace(
             # An interrupt is no Exception: it may come just after the commit, which then needs its raw file. So may
             # an error: delta-rs tidies its log after a commit, and can fail at that.
             if not _was_committed(table, attempt_id):
-                _discard(lake, landed)
+                take_back(lake.mirror, landed)
             raise
         else:
             log.add(row)
             return row
-    _discard(lake, landed)
+    take_back(lake.mirror, landed)
     raise WarehouseBusy(
         f"{content.endpoint.name} {content.window}: other writers kept changing the same days; run the sync again."
     )
-
-
-def _landed(lake: Lake, land: Callable[[], Path]) -> Path:
-    """A raw file, where every host that writes to the lake has it."""
-    path = land()
-    if lake.mirror is not None:
-        lake.mirror.share(path)
-    return path
-
-
-def _discard(lake: Lake, landed: Path | None) -> None:
-    """Take back a raw file whose content never reached the lake."""
-    if landed is not None:
-        if lake.mirror is not None:
-            lake.mirror.take_back([landed])
-        landed.unlink(missing_ok=True)
 
 
 def _was_committed(table: LakeTable, commit_id: str) -> bool:

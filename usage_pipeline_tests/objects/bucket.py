@@ -97,11 +97,28 @@ def s3_server() -> Iterator[S3Server]:
         thread.join()
 
 
+def losing_answers(count: int, wanted: str) -> Callable[[dict[str, Any], Application], Application]:
+    """So many puts of such a key are done, and the answer to each is an error: whoever asked cannot know."""
+    left = [count]
+
+    def spoil(request: dict[str, Any], answer: Application) -> Application:
+        if request["REQUEST_METHOD"] != "PUT" or wanted not in request["PATH_INFO"] or not left[0]:
+            return answer
+        left[0] -= 1
+
+        def lose(asked: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+            list(answer(asked, lambda *_: None))
+            return failing("503 Slow Down", "SlowDown")(asked, respond)
+
+        return lose
+
+    return spoil
+
+
 def failing(status: str, code: str) -> Application:
     """An application that answers as S3 does when it refuses."""
 
-    def answer(request: dict[str, Any], respond: Respond) -> Iterable[bytes]:
-        request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
+    def answer(_request: dict[str, Any], respond: Respond) -> Iterable[bytes]:
         respond(status, [("Content-Type", "application/xml")])
         return [f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
 

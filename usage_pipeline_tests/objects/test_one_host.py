@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,34 @@ import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig, LakeDamaged
+from usage_pipeline.lake.dims import DIMS, read_dim
 from usage_pipeline.lake.mirror import RECORD
+from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.name_lists import LISTS
+from usage_pipeline.records import ListedName
 from usage_pipeline.settings import Settings
+from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.objects.bucket import Application, Bucket
 from usage_pipeline_tests.objects.conftest import Host
-from usage_pipeline_tests.world import World, everything, last_days, rows
+from usage_pipeline_tests.world import NOW, World, everything, last_days, rows
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.marts("cost_daily", "usage_daily")
 
 
 def test_it_says_the_same_as_a_lake_in_a_folder(still_world: World, host: Host, data_dir: Path, bucket: Bucket) -> None:
-    """Usage, names and marts are row for row the same, and the truth is at the URL: tables, raw files, the record."""
+    """Usage, names and marts are row for row the same, also on a host that only publishes; the truth is at the URL."""
     local, shared = still_world.settings(data_dir), host("a")
     for settings in (local, shared):
         report = still_world.sync(settings, last_days(3), lists=list(LISTS.values()))
         assert report.errors == []
     schemas = ("usage", "marts", "dims")
     assert everything(shared, schemas) == everything(local, schemas)
+    refresh(host("b"))  # from an empty folder
+    assert everything(host("b"), schemas) == everything(local, schemas)
+    assert verify(host("b")).findings == verify(shared).findings == []
     keys = bucket.keys()
     assert RECORD in keys
     assert {key.split("/")[1] for key in keys if key.startswith("lake/")} == {"usage", "dims", "meta", "marts"}
@@ -153,3 +161,32 @@ def test_another_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="credentials are taken from the environment") as wrong:
         Settings(_env_file=None, USAGE_PIPELINE_LAKE_URL=url)
     assert "secret" not in str(wrong.value)
+
+
+def _names(lake: Lake) -> set[tuple[str, str]]:
+    return {(row["organization"], row["id"]) for row in read_dim(lake, DIMS["projects"]).to_pylist()}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_names_another_host_wrote_meanwhile_stay(is_first: bool, host: Host, tmp_path: Path) -> None:
+    """Of two hosts that merge lists into one table the later merges with what the first one wrote."""
+    lakes = [Lake(host(name).lake_dir, host(name).lake_url) for name in ("a", "b")]
+
+    def merge(lake: Lake, organization: str, land: Callable[[], Path] | None = None) -> None:
+        items = [ListedName(id=f"proj_{organization}", columns={"name": organization}, extras={})]
+        replace_names(lake, "projects", organization, items, NOW, land)
+
+    if not is_first:
+        merge(lakes[0], "before")
+
+    def land() -> Path:
+        merge(lakes[1], "two")
+        path = lakes[0].root.parent / "raw" / "one" / "dims.projects" / "2026-11" / "one.json.zst"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"raw")
+        return path
+
+    merge(lakes[0], "one", land)
+    held = {"one", "two"} if is_first else {"before", "one", "two"}
+    for lake in (*lakes, Lake(tmp_path / "c" / "lake", host("a").lake_url)):
+        assert _names(lake) == {(one, f"proj_{one}") for one in held}
