@@ -319,6 +319,19 @@ def test_a_lake_without_seals_is_judged_by_its_content(synced: Settings) -> None
     assert verify(synced).findings == []
 
 
+def _kill_before_logging(service: StatedService, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read state 3; the writer is killed after its commit."""
+
+    def killed(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    service.state(3)
+    with monkeypatch.context() as patched:
+        patched.setattr("usage_pipeline.sync.logged", killed)
+        with pytest.raises(KeyboardInterrupt):
+            service.sync(settings, WINDOW, "vector_stores")
+
+
 @pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_to_mend(
     service: StatedService, synced: Settings, monkeypatch: pytest.MonkeyPatch
@@ -329,18 +342,37 @@ def test_a_killed_writer_leaves_nothing_to_mend(
     assert report.findings == []
     assert str(orphan.relative_to(synced.data_dir)) in report.notes[0]
 
-    def killed(*_args: object) -> None:
-        raise KeyboardInterrupt
-
-    service.state(3)
-    with monkeypatch.context() as patched:
-        patched.setattr("usage_pipeline.sync.logged", killed)
-        with pytest.raises(KeyboardInterrupt):
-            service.sync(synced, WINDOW, "vector_stores")
+    _kill_before_logging(service, synced, monkeypatch)
     monkeypatch.setattr("usage_pipeline.verify._PAUSE_SECONDS", 0)
     assert [one.problem for one in verify(synced).findings] == [UNFINISHED]
     assert doctor(synced).is_cured
     assert {row[6] for row in everything(synced)["usage.vector_stores"]} == {3}
+
+
+def test_a_killed_writer_s_commit_is_logged_once_though_its_table_is_damaged(
+    service: StatedService, synced: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the same table is damaged: the read is not taken for one that never reached the lake."""
+    _kill_before_logging(service, synced, monkeypatch)
+    monkeypatch.setattr("usage_pipeline.verify._PAUSE_SECONDS", 0)
+    oldest = min((synced.lake_dir / "usage").rglob("part-*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    _flip(oldest, random.Random(1))
+    assert doctor(synced).is_cured
+    log = [(row[2], row[4]) for row in everything(synced, ("meta",))["meta.sync_log"]]
+    assert len(log) == len(set(log)) == 3
+    assert {row[6] for row in everything(synced)["usage.vector_stores"]} == {3}
+
+
+def test_a_damaged_mart_of_another_version_is_taken_away(synced: Settings) -> None:
+    """What this version does not know it cannot make anew; nobody reads it."""
+    before = everything(synced)
+    other = synced.lake_dir / "marts" / "retired"
+    shutil.copytree(synced.lake_dir / "marts" / "usage_daily", other)
+    refresh(synced)
+    _flip(next(other.rglob("part-*.parquet")), random.Random(1))
+    assert doctor(synced).is_cured
+    assert everything(synced) == before
+    assert list(other.rglob("*.parquet")) == []
 
 
 @pytest.mark.slow
