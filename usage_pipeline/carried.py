@@ -25,6 +25,7 @@ from usage_pipeline.lake.vouched import lost_reads
 _Day = tuple[str, str, date]  # organization, endpoint, day
 _Read = tuple[str, str, str, datetime]  # organization, endpoint, sync id, begin of the window
 
+_LEDGERS = ("meta.sync_log", "meta.restatements")
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +43,7 @@ def carry_over(lake: Lake, rebuilt: Lake) -> None:
     data_dir = lake.root.parent
     missing = {read.commit_id: name for read in accepted_reads(log) for name in accepted_files([read])}
     missing = {commit_id: name for commit_id, name in missing.items() if not (data_dir / name).exists()}
-    ledgers = {"meta.sync_log", "meta.restatements"}
-    if not missing or not ledgers.isdisjoint(damaged_entries(lake.root, seals_if_readable(lake.root))):
+    if not missing or damaged_entries(lake.root, seals_if_readable(lake.root), _LEDGERS):
         return
     rows = log.to_pylist()
     partly = {day for row in rows if row["commit_id"] in missing for day in _days(row)}

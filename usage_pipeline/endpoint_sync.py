@@ -140,8 +140,8 @@ async def sync_endpoint(
 
 def _refuse_damaged(log: CoverageLog, endpoint: Endpoint) -> None:
     """What is stored upon a table that seems older than it is is compared with the wrong state."""
-    damaged = damaged_logs(log.lake, seals_if_readable(log.lake.root))
     parts = (f"usage.{endpoint.name}", "meta.sync_log", "meta.restatements")
+    damaged = damaged_logs(log.lake, seals_if_readable(log.lake.root), parts)
     refuse_damaged(damaged, parts, f"Nothing of {endpoint.name} was stored.")
 
 

@@ -4,7 +4,7 @@ Put here what becomes of files that differ between the two; what a file of the c
 in every data folder. What is at the URL is never written over: nobody but its writer knows that it is wrong.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -17,13 +17,13 @@ from usage_pipeline.lake.store import Lake
 GONE_THERE = "missing at the URL"
 
 
-def damaged_logs(lake: Lake, seals: Seals) -> dict[str, Damage]:
+def damaged_logs(lake: Lake, seals: Seals, parts: Collection[str] | None = None) -> dict[str, Damage]:
     """As `damaged_entries`; of a working copy what is damaged here alone is fetched again first."""
-    found = damaged_entries(lake.root, seals)
+    found = damaged_entries(lake.root, seals, parts)
     if found and lake.mirror is not None:
-        for one in (*altered_entries(lake.root, seals), *torn_entries(lake.root, seals)):
+        for one in (*altered_entries(lake.root, seals, parts), *torn_entries(lake.root, seals, parts)):
             _is_fetched(lake.mirror, one.path or "")
-        found = damaged_entries(lake.root, seals)
+        found = damaged_entries(lake.root, seals, parts)
     return found
 
 

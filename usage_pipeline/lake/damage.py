@@ -3,7 +3,7 @@
 Put comparing files with their seals here; what their content should be is contents.py's, what to do is the doctor's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,27 +110,34 @@ def unsealed_raw(data_dir: Path, seals: Seals) -> tuple[list[Path], list[Damage]
     return good, bad
 
 
-def torn_entries(lake_root: Path, seals: Seals) -> list[Damage]:
-    """Entries of tables' logs that nobody has sealed yet and that say nothing: a loss of power tore them.
+def _is_log_of(name: str, parts: Collection[str] | None) -> bool:
+    """Whether a file is in the log of one of the tables; of any with None."""
+    return f"/{LOG}/" in name and (parts is None or part_of(name) in parts)
 
-    An engine takes such an entry for a commit that changed nothing, so the table seems to be older than it is.
+
+def torn_entries(lake_root: Path, seals: Seals, parts: Collection[str] | None = None) -> list[Damage]:
+    """Entries of tables' logs (of these `parts`) that nobody has sealed yet and that say nothing.
+
+    A loss of power tore them. An engine takes such an entry for a commit that changed nothing, so the table seems
+    to be older than it is.
     """
     return [
         Damage(part=part_of(name), path=name, problem="torn")
         for folder in table_folders(lake_root)
+        if parts is None or f"{folder.parent.name}.{folder.name}" in parts
         for entry in sorted((folder / LOG).glob("[0-9]*.json"))
         if (name := str(entry.relative_to(lake_root.parent))) not in seals and not log_actions(entry)
     ]
 
 
-def altered_entries(lake_root: Path, seals: Seals) -> list[Damage]:
-    """Sealed entries of tables' logs that are gone or have another length: found by looking, not reading.
+def altered_entries(lake_root: Path, seals: Seals, parts: Collection[str] | None = None) -> list[Damage]:
+    """Sealed entries of tables' logs (of these `parts`) that are gone or have another length: by looking, not reading.
 
     An engine takes an empty entry for a commit that changed nothing, and the newest one that is there for the newest.
     """
     found = []
     for name, held in seals.items():
-        if f"/{LOG}/" in name and name.endswith(".json"):
+        if name.endswith(".json") and _is_log_of(name, parts):
             try:
                 size = (lake_root.parent / name).stat().st_size
             except OSError:
@@ -141,9 +148,11 @@ def altered_entries(lake_root: Path, seals: Seals) -> list[Damage]:
     return found
 
 
-def damaged_entries(lake_root: Path, seals: Seals) -> dict[str, Damage]:
-    """By part the first entry of a table's log that makes the table seem to be older than it is, or another one."""
-    found = {one.part: one for one in (*altered_entries(lake_root, seals), *torn_entries(lake_root, seals))}
+def damaged_entries(lake_root: Path, seals: Seals, parts: Collection[str] | None = None) -> dict[str, Damage]:
+    """By part (all, or these) the first entry of a table's log that makes the table seem older, or another one."""
+    found = {
+        one.part: one for one in (*altered_entries(lake_root, seals, parts), *torn_entries(lake_root, seals, parts))
+    }
     if not (lake_root / "meta" / "sync_log" / LOG).exists():  # lost whole it is made anew: every commit carries its row
         found.pop("meta.sync_log", None)
     return found
