@@ -200,10 +200,10 @@ def replace_dim(lake: Lake, dim: Dim, rows: pa.Table, upon: HeldDim | None = Non
     held = upon or hold_dim(lake, dim)
     if content_hash(held.rows.sort_by([(name, "ascending") for name in dim.grain])) == content_hash(ordered):
         return False
-    at = held.at or table.create()
-    if held.at is None and at.version() > 0:
+    newest = table.create()  # refuses what may not be written to
+    if held.at is None and newest.version() > 0:
         raise CommitConflict(f"dims.{dim.name}: another host was the first to write it")
-    table.overwrite(ordered, at)
+    table.overwrite(ordered, held.at or newest)
     return True
 
 

@@ -11,10 +11,13 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+
+from deltalake import DeltaTable
 
 from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.lake.formats import FORMAT, newer
@@ -29,9 +32,14 @@ _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 
 
-@cache
 def mirror_of(data_dir: Path, url: str) -> "Mirror":
     """The one working copy of the URL in this data folder: what was looked at once is not looked at again."""
+    return _mirror(os.getpid(), data_dir, url)
+
+
+@cache
+def _mirror(_pid: int, data_dir: Path, url: str) -> "Mirror":
+    """A forked process makes its own: connections are not shared."""
     return Mirror(data_dir, url)
 
 
@@ -57,7 +65,10 @@ class Mirror:
         self.data_dir = data_dir
         self.url = url
         self.objects = Objects(url)
+        # Tables at the URL as this process's last commits left them: to open one is to read its log there.
+        self.opened: dict[Path, DeltaTable] = {}
         self._lock = threading.RLock()
+        self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._record: Mapping[str, object] | None = None
         self._is_tried = False
 
@@ -157,7 +168,7 @@ class Mirror:
         if self._record is None:
             return
         log = table / LOG
-        with self._lock:
+        with self._locks[table]:
             since = checkpoint_version(log / LAST_CHECKPOINT)
             after = f"{self.key(log)}/{since:020d}.checkpoint.z" if since is not None else ""
             found = self.objects.sizes(self.key(log), after=after)
@@ -191,8 +202,7 @@ class Mirror:
 
     def _gone(self, path: Path) -> LakeDamaged:
         return LakeDamaged(
-            f"{self.url}/{self.key(path)} is gone, though the lake names it: restore it there from a version or a "
-            "backup. Nothing was changed."
+            f"{self.url}/{self.key(path)} is gone, though the lake names it: restore it there. Nothing was changed."
         )
 
     def unreadable(self, table: Path) -> LakeDamaged:
@@ -239,15 +249,13 @@ class Mirror:
         self.begin_writing()
         self.objects.put_new(self.key(table / LOG / f"{0:020d}.json"), entry)
 
-    def take_raw(self) -> list[Path]:
-        """Fetch every raw file that is not here; returns those that are here and not at the URL."""
+    def take_raw(self) -> None:
+        """Fetch every raw file that is not here; one that is here, whatever it is like, stays."""
         self.begin()
-        raw = self.data_dir / "raw"
         there = {self.data_dir / key: size for key, size in self.objects.sizes("raw").items()}
         self.take_files({path: size for path, size in there.items() if not path.exists()})
-        return sorted(path for path in raw.rglob("*.zst") if path not in there and not path.name.startswith("."))
 
-    def sizes(self, names: Collection[str] = ("lake", "raw")) -> dict[str, int]:
+    def sizes(self, names: Iterable[str] = ("lake", "raw")) -> dict[str, int]:
         """Everything at the URL in these folders: by path in the data folder the size in bytes."""
         return {key: size for name in names for key, size in self.objects.sizes(name).items()}
 

@@ -4,10 +4,12 @@ Put pinning, and what is asked of the pinned tables, here; what readers are show
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -21,6 +23,9 @@ from usage_pipeline.lake.schemas import PART, columns, storage_parts
 from usage_pipeline.lake.store import Lake, LakeTable
 
 _TRIES = 50
+_AT_ONCE = 16
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 # `{log}` is the coverage log: its files in the published file, what was read of it in a run.
 _COVERAGE = """
@@ -208,19 +213,19 @@ def take_snapshot(lake: Lake, *, is_recovering: bool = True) -> Snapshot:
     """
     log = CoverageLog(lake)
     for _ in range(_TRIES):
-        usage = {name: Pinned(table, table.open()) for name, table in lake.usage_tables().items()}
+        usage = _pinned(lake, lake.usage_tables())
         if is_recovering:
             recover(log, [pinned.at for pinned in usage.values() if pinned.at is not None])
         dims = {name: lake.table("dims", name, dim.schema) for name, dim in DIMS.items()}
         logged_at, log_rows = log.pinned()
         snapshot = Snapshot(
             usage,
-            {name: Pinned(table, table.open()) for name, table in dims.items()},
+            _pinned(lake, dims),
             Pinned(lake.sync_log, logged_at),
             Pinned(lake.restatements, lake.restatements.open()),
             log_rows,
         )
-        if all(_is_newest(pinned) for pinned in usage.values()):
+        if all(_each(lake, _is_newest, usage.values())):
             return snapshot
     raise WarehouseBusy("the lake changed at every attempt to read one version of it; run again when syncs are done.")
 
@@ -231,6 +236,18 @@ def lake_state(lake: Lake) -> tuple[tuple[str, int, int] | None, ...]:
     return tuple(
         table.newest_entry() for table in (*lake.usage_tables().values(), *dims, lake.sync_log, lake.restatements)
     )
+
+
+def _pinned(lake: Lake, tables: Mapping[str, LakeTable]) -> dict[str, Pinned]:
+    return dict(zip(tables, _each(lake, lambda table: Pinned(table, table.open()), tables.values()), strict=True))
+
+
+def _each(lake: Lake, ask: Callable[[_Asked], _Answer], things: Iterable[_Asked]) -> list[_Answer]:
+    """The answers in order; all asked at once where each is a request to a URL."""
+    if lake.mirror is None:
+        return [ask(one) for one in things]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, things))
 
 
 def _is_newest(pinned: Pinned) -> bool:

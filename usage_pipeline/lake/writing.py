@@ -39,12 +39,23 @@ def committing(mirror: Mirror | None, path: Path, at: DeltaTable) -> Iterator[De
         return
     mirror.begin_writing()
     with mirror.objects.explained():
-        there = DeltaTable(
-            f"{mirror.url}/{mirror.key(path)}", version=at.version(), storage_options=mirror.objects.delta_options()
-        )
+        there = _there(mirror, path, at.version())
         yield there
+    mirror.opened[path] = there
     mirror.take_log(path)
     at.load_as_version(there.version())
+
+
+def _there(mirror: Mirror, path: Path, version: int) -> DeltaTable:
+    """The version of the table at the URL, out of what the last commit of this process opened where that will do."""
+    found = mirror.opened.pop(path, None)  # taken away: it is of one thread at a time
+    if found is not None and found.version() < version:
+        found.update_incremental()
+    if found is not None and found.version() == version:
+        return found
+    return DeltaTable(
+        f"{mirror.url}/{mirror.key(path)}", version=version, storage_options=mirror.objects.delta_options()
+    )
 
 
 def create_table(mirror: Mirror | None, path: Path, schema: pa.Schema, partition_by: Sequence[str]) -> None:

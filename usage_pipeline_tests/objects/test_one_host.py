@@ -12,6 +12,7 @@ import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig, LakeDamaged
+from usage_pipeline.lake import mirror
 from usage_pipeline.lake.dims import DIMS, read_dim
 from usage_pipeline.lake.mirror import RECORD
 from usage_pipeline.lake.names import replace_names
@@ -108,12 +109,10 @@ def test_a_lake_in_a_folder_is_not_put_upon_another(still_world: World, data_dir
 
 def test_a_lake_that_went_away_is_not_begun_anew(still_world: World, host: Host, bucket: Bucket) -> None:
     """Where what was copied is at the URL no more, a new process says so and stores nothing there."""
-    from usage_pipeline.lake.mirror import mirror_of
-
     shared = host("a")
     still_world.sync(shared, last_days(2), ["costs"])
     obstore.delete(bucket.store(), sorted(bucket.keys()))
-    mirror_of.cache_clear()  # what another process has not looked at yet
+    mirror._mirror.cache_clear()  # what another process has not looked at yet
     with pytest.raises(LakeDamaged, match=r"is gone since .* was copied from it: where that is meant, remove the copy"):
         still_world.sync(shared, last_days(2), ["costs"])
     assert bucket.keys() == set()
