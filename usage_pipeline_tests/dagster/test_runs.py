@@ -1,5 +1,6 @@
 """Runs of the real job on a real instance, against a served organization."""
 
+import pickle
 import sqlite3
 import zlib
 from datetime import timedelta
@@ -36,6 +37,31 @@ def _metadata(stage: Stage, asset: str) -> dict[str, dict[str, Any]]:
 
 def _steps(result: dg.ExecuteInProcessResult, kind: str) -> set[str]:
     return {str(event.step_key) for event in result.all_node_events if event.event_type_value == kind}
+
+
+class _Trap:
+    """Pickled, it leaves a trace when it is read."""
+
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._trace,))
+
+
+def test_no_planted_pickle_is_read(stage: Stage, tmp_path: Path) -> None:
+    """Where Dagster's default storage would keep what assets return, and among our own files, pickles stay unread."""
+    trap, home = pickle.dumps(_Trap(tmp_path / "trace")), Path(stage.instance.root_directory)
+    for asset in ("usage/costs", "marts/cost_daily_by_project", "warehouse"):
+        for folder in (home / "storage" / asset, stage.settings.data_dir / asset):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (*map(str, recent(2).dates()), "content.pkl"):
+                (folder / name).write_bytes(trap)
+    result = stage.run(recent(2), ("usage/costs", "marts/cost_daily_by_project", "warehouse"))
+    assert result.success, failures(result)
+    assert not (tmp_path / "trace").exists()
+    pickle.loads(trap)  # noqa: S301 - it would have been seen
+    assert (tmp_path / "trace").exists()
 
 
 @pytest.mark.slow

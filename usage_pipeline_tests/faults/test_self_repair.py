@@ -277,6 +277,18 @@ def test_two_files_exchanged_are_put_back(regular: Settings, n: int) -> None:
     assert one.read_bytes() == held
 
 
+def test_a_file_that_is_there_twice_is_named_and_counts_once(synced: Settings) -> None:
+    """A copy of a data file under another name is in no table: its rows are not read twice."""
+    before = everything(synced)
+    file = next((synced.lake_dir / "usage").rglob("part-*.parquet"))
+    copy = shutil.copyfile(file, file.with_name("part-00009-again.parquet"))
+    report = verify(synced)
+    assert report.findings == []
+    assert report.notes == [f"{copy.relative_to(synced.data_dir)} is in no table: a writer was killed; harmless"]
+    refresh(synced)
+    assert everything(synced) == before
+
+
 def test_what_is_whole_is_found_whole_and_nothing_is_written(synced: Settings) -> None:
     """Over a right warehouse, days and marts compared too, verify finds nothing and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in synced.data_dir.rglob("*")}

@@ -57,6 +57,27 @@ def test_a_regular_week_is_forecast_exactly(bills: Bills) -> None:
     assert round(found["run_rate"], 6) == round(Decimal(sum(november[:19])) / 19, 6)
 
 
+@pytest.mark.parametrize(
+    ("today", "month", "length"),
+    [
+        (date(2028, 2, 20), date(2028, 2, 1), 29),
+        (date(2028, 3, 1), date(2028, 2, 1), 29),
+        (date(2027, 2, 20), date(2027, 2, 1), 28),
+        (date(2027, 1, 1), date(2026, 12, 1), 31),
+        (date(2026, 12, 31), date(2026, 12, 1), 31),
+    ],
+    ids=str,
+)
+def test_months_are_as_long_as_they_are(data_dir: Path, today: date, month: date, length: int) -> None:
+    """Leap days, the last day of a year and the first of the next are days like others of their month."""
+    bills = Bills(data_dir, today)
+    bills.bill_days(today - timedelta(days=40), today, 10)
+    bills.sync(today - timedelta(days=40), today + timedelta(days=1))
+    found = _status(bills, month=month)
+    gone = min(length, (today - month).days)
+    assert (found["spent"], found["forecast"], found["days_left"]) == (10 * gone, 10 * length, length - gone)
+
+
 def test_the_level_follows_growth(data_dir: Path) -> None:
     """After costs doubled for the last four weeks the forecast is of the new level."""
     bills = Bills(data_dir, TODAY)

@@ -1,5 +1,6 @@
 """How late closed buckets change is learned from what syncs find, and read again accordingly."""
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -110,6 +111,31 @@ def test_once_a_week_older_days_are_read_again(data_dir: Path) -> None:
     assert found.delay == timedelta(days=9, hours=3)
     assert lookback_days(2, found) == 11
     assert lookback_days(2, Settling(changes=1, delay=timedelta(days=90))) == DEEP_DAYS
+
+
+@pytest.mark.slow
+def test_in_sixty_days_no_change_is_found_later_than_a_week(data_dir: Path) -> None:
+    """Whatever closed day of the last month is restated, the weekly deep re-read has it within seven days."""
+    life, rng = Life(data_dir, USAGE_PIPELINE_LOOKBACK_DAYS="2"), random.Random(6)
+    life.morning(days=30)
+    waiting: dict[date, tuple[int, date]] = {}  # the day restated -> its number, and when
+    delays = []
+    for _ in range(60):
+        today = life.service.now.date()
+        if rng.random() < 0.4:
+            day = today - timedelta(days=rng.randrange(3, 29))
+            life.restate(day)
+            waiting[day] = (life.tokens, today)
+        life.morning()
+        held = dict(rows(life.settings, f"select date, input_tokens from usage.{NAME}"))
+        for day, (tokens, since) in list(waiting.items()):
+            if held.get(day) == tokens:
+                delays.append((life.service.now.date() - since).days)
+                del waiting[day]
+    assert max(delays) <= 7
+    assert all((life.service.now.date() - since).days < 7 for _, since in waiting.values())
+    assert len(delays) > 10
+    assert sum(delays) / len(delays) < 3, "the lookback is lengthened by what was found"
 
 
 def test_old_evidence_is_forgotten(data_dir: Path) -> None:
