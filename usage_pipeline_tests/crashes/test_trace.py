@@ -1,6 +1,7 @@
 """What a sync asks of the system, seen by strace: raw lasts before the lake changes, and a disk that fails is told."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from usage_pipeline_tests.crashes.works import Run
 from usage_pipeline_tests.oracle.points import small
 from usage_pipeline_tests.world import World, open_world
 
-CALLS = "trace=openat,fsync,fdatasync,rename,renameat,renameat2,linkat"
+CALLS = "trace=openat,fsync,fdatasync,rename,renameat,renameat2,linkat,connect"
 ROOT = Path(__file__).parents[2]
 # Which calls fail, and which work says so: raw files are synced by us, the published file by DuckDB.
 FAILING = {
@@ -72,6 +73,28 @@ def test_raw_lasts_before_the_lake_changes_and_all_is_written_in_the_data_folder
     places = {one[1] for one in made if one}
     assert places
     assert [place for place in places if not place.startswith(f"{data_dir}/") and place != "/dev/null"] == []
+
+
+def _reached(lines: list[str]) -> set[str]:
+    """The internet addresses, with ports, somebody wanted to talk to."""
+    found = (re.search(r"connect\(.*sin6?_port=htons\((\d+)\).*?\"([0-9a-f.:]+)\"", line) for line in lines)
+    return {f"{one[2]}:{one[1]}" for one in found if one}
+
+
+def test_nobody_but_the_service_is_asked_anything(world: World, tmp_path: Path) -> None:
+    """A sync talks to the service; a query talks to nobody, whatever extension or address it names."""
+    data_dir = tmp_path / "data"
+    errors, lines = _traced(world, data_dir)
+    assert (errors, _reached(lines)) == ([], {world.base_url.removeprefix("http://").removesuffix("/v1")})
+    asked = ("install spatial", "select st_point(1, 2)", "from read_parquet('https://127.0.0.1:9/a.parquet')")
+    for query in (*asked, "select count(*) from usage.costs"):
+        trace = tmp_path / "asked"
+        command = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect", "-o", str(trace)]
+        command += [sys.executable, "-m", "usage_pipeline", "sql", query]
+        environment = {**os.environ, "USAGE_PIPELINE_DATA_DIR": str(data_dir)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (query not in asked), done.stderr
+        assert _reached(trace.read_text().splitlines()) == set()
 
 
 @pytest.mark.parametrize("call", FAILING)
