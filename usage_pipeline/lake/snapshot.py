@@ -155,7 +155,7 @@ class Snapshot:
 
 
 def check_rows(snapshot: Snapshot) -> None:
-    """Compare the tables with the coverage log: files all there, and as many rows as the log counts.
+    """Compare the tables with their logs and the coverage log: files all there, as long and with as many rows as told.
 
     Raises:
         LakeDamaged: a table lost files or rows, or has some nobody recorded.
@@ -164,14 +164,24 @@ def check_rows(snapshot: Snapshot) -> None:
     for row in snapshot.coverage().to_pylist():
         covered[row["endpoint"]] += row["rows"]
     for name, pinned in snapshot.usage.items():
-        gone = [file for file in pinned.files() if not Path(file).exists()]
-        held = pinned.table.row_count(pinned.at)
-        if gone or held != covered[name]:
-            problem = f"{gone[0]} is missing" if gone else f"{held} rows, {covered[name]} recorded"
+        pinned.files()  # of a working copy they are here after that
+        rows, sizes = pinned.table.written(pinned.at) if pinned.at is not None else (0, {})
+        problem = next((wrong for path, size in sizes.items() if (wrong := _wrong_length(path, size))), None)
+        if problem is None and rows != covered[name]:
+            problem = f"{rows} rows, {covered[name]} recorded"
+        if problem is not None:
             raise LakeDamaged(
                 f"usage.{name} is not what was written ({problem}): run `usage-pipeline doctor`, which rebuilds it "
                 "from what is left and the raw archive. Nothing was published."
             )
+
+
+def _wrong_length(path: Path, size: int) -> str | None:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        return f"{path} is missing"
+    return None if found == size else f"{path} has {found} bytes, {size} written"
 
 
 def coverage_sql(log: str) -> str:

@@ -118,10 +118,7 @@ class LakeTable:
             return self.open() or DeltaTable(self.path)
 
     def files(self, at: DeltaTable | None, parts: Collection[tuple[str, str]] | None = None) -> list[str]:
-        """Absolute paths of a version's data files; with `parts`, only those (organization, part) pairs.
-
-        A working copy has them after that.
-        """
+        """Absolute paths of a version's data files (of these (organization, part) pairs); a copy then has them."""
         if at is None:
             return []
         root = self.path.resolve()
@@ -141,9 +138,12 @@ class LakeTable:
             return set()
         return set(pa.table(at.get_add_actions(flatten=True))["partition.organization"].to_pylist())
 
-    def row_count(self, at: DeltaTable | None) -> int:
-        """Rows of a version, by what its log says of each file."""
-        return 0 if at is None else sum(pa.table(at.get_add_actions(flatten=True))["num_records"].to_pylist())
+    def written(self, at: DeltaTable) -> tuple[int, dict[Path, int]]:
+        """Rows of a version, and bytes of each of its data files, by what its log says."""
+        files = pa.table(at.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist()
+        return sum(file["num_records"] for file in files), {
+            self.path / file["path"]: file["size_bytes"] for file in files
+        }
 
     def scan(
         self,

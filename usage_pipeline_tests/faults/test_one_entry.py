@@ -58,6 +58,19 @@ def test_nothing_is_stored_or_published_upon_an_entry_that_says_nothing(
 
 
 @DAMAGES
+def test_a_data_file_that_is_not_as_long_as_written_is_not_published(
+    synced: Settings, spoil: Callable[[Path], None]
+) -> None:
+    """Days that have not changed are not read for the marts: publishing looks at the lengths of their files too."""
+    before = everything(synced)
+    spoil(max((synced.lake_dir / "usage").rglob("part-*.parquet"), key=lambda path: path.stat().st_mtime_ns))
+    with pytest.raises(LakeDamaged, match=r"usage.vector_stores is not what was written .*usage-pipeline doctor"):
+        refresh(synced)
+    assert doctor(synced).is_cured
+    assert everything(synced) == before
+
+
+@DAMAGES
 @pytest.mark.parametrize("table", ["marts/usage_daily", "meta/mart_log"])
 def test_a_mart_with_such_an_entry_is_made_anew(synced: Settings, table: str, spoil: Callable[[Path], None]) -> None:
     """What is computed anyway is computed again by the next publishing, and nothing is left to find."""
