@@ -42,6 +42,10 @@ def serve_ui(settings: Settings, port: int = 3000) -> int:
     """
     _check_free(port)
     home = prepare_home(settings.data_dir)
+    if not (home / "history").exists():
+        from usage_pipeline.defs.tables import make_tables  # Dagster is slow to import
+
+        make_tables(home)
     logs = home / "service-logs"  # `logs` is Dagster's own, and it empties it
     logs.mkdir(mode=0o700, exist_ok=True)
     env = {**os.environ, **environment(settings), "DAGSTER_HOME": str(home)}

@@ -1,12 +1,15 @@
 """Dagster's home is made, kept up to date, and never takes away what someone edited."""
 
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from usage_pipeline.defs.home import prepare_home
+from usage_pipeline.defs.tables import make_tables
 
 
 def test_it_is_private_and_complete(tmp_path: Path) -> None:
@@ -19,6 +22,19 @@ def test_it_is_private_and_complete(tmp_path: Path) -> None:
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_max_runtime_seconds > 0
         assert instance.get_settings("run_monitoring")["free_slots_after_run_end_seconds"] > 0
+
+
+def test_its_tables_are_there_before_services_start(tmp_path: Path) -> None:
+    """Webserver and daemon find the tables of runs, events and schedules made, and make none at the same moment."""
+    home = prepare_home(tmp_path)
+    make_tables(home)
+    found = {}
+    for path in home.rglob("*.db"):
+        with closing(sqlite3.connect(path)) as con:
+            found[path.name] = {name for (name,) in con.execute("select name from sqlite_master")}
+    assert {"runs", "daemon_heartbeats"} <= found["runs.db"]
+    assert {"event_logs", "asset_keys", "concurrency_slots"} <= found["index.db"]
+    assert {"jobs", "job_ticks"} <= found["schedules.db"]
 
 
 def test_our_own_older_file_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
