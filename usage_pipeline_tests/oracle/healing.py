@@ -27,8 +27,10 @@ def lose(machine: Machine, rng: random.Random, *, sync_first: bool) -> str:
     spoil()
     machine.told.clear()
     if said.startswith("meta/sync_log"):
+        kept = [world.copy() for world in machine.worlds]
         for world in machine.worlds:
             world.forget_checks()
+        machine.worlds += kept  # where the newest commit is in a checkpoint, the log is read whole from that
     elif sync_first:
         _sync_the_damaged(machine)
     (machine.publish if heal == "publish" else machine.replay)()
