@@ -36,12 +36,13 @@ def remake(table: LakeTable, rows: pa.Table, workshop: Path, *, has_twin: bool =
             target = table.path / file.relative_to(fresh.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.rename(target)
-    forget_seals(table.path.parent.parent, table.path)
     table.path.mkdir(parents=True, exist_ok=True)
     log = table.path / LOG
     if log.exists():
         log.rename(table.path / f"{LOG}{_ASIDE}{time.time_ns()}")
     (fresh.path / LOG).rename(log)
+    # Last: until then the seals tell that the log is not there, which of the restatements nothing else does.
+    forget_seals(table.path.parent.parent, table.path)
 
 
 def drop_table(table: LakeTable) -> None:

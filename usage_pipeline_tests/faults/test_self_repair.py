@@ -245,6 +245,27 @@ def test_what_raw_lost_earlier_is_kept_where_a_file_has_it(patient: Settings, ki
     assert everything(patient, SCHEMAS) == before
 
 
+@pytest.mark.parametrize("table", ["meta/restatements", "usage/vector_stores"])
+def test_a_doctor_killed_while_it_exchanges_a_log_is_gone_on_with(
+    synced: Settings, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Between the old log and the new one the table has none: that is found, also of what no other table tells."""
+    before, real = everything(synced, SCHEMAS), Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.parts[-3:] == (*table.split("/"), "_delta_log") and "lake.doctor" in path.parts:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    _newest(synced, f"lake/{table}/**/part-*.parquet").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            doctor(synced, is_quick=True)
+    assert not (synced.lake_dir / table / "_delta_log").exists()
+    _assert_cured(synced, before)
+
+
 def test_any_bit_of_any_file_is_found(regular: Settings) -> None:
     """A seeded sample of files and damages: each is found at its path, and some are repaired."""
     before, files, chance = everything(regular, SCHEMAS), _files(regular), random.Random(4)
