@@ -220,14 +220,16 @@ class Repairs:
         return [path for path in landed_files(self.settings.raw_dir) if path.parts[-3] in folders]
 
     def _names(self, dim: Dim, table: LakeTable, damaged: set[Path]) -> pa.Table:
-        """The newest state that a file has, for raw may have lost lists, and what raw's later lists make of it.
+        """Each organization's newest state in a file, for raw may have lost lists, and what raw's later ones add.
 
         Raw alone where no seal tells which files are to be believed.
         """
         lake = Lake(self.workshop / "names")
         states = salvaged_states(table, damaged) if self._sealed() else []
         if states:
-            replace_dim(lake, dim, max(states, key=lambda rows: seen_until(rows.to_pylist())))
+            rows = pa.concat_tables(states)
+            own = [_newest(states, who) for who in sorted(set(rows["organization"].to_pylist()))]
+            replace_dim(lake, dim, pa.concat_tables([rows.slice(0, 0), *own]))
         rebuild(lake, History.empty(), self._raw_of([f"dims.{dim.name}"]))
         return read_dim(lake, dim)
 
@@ -275,3 +277,9 @@ class Repairs:
         again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
         known = pa.array(sorted(set(kept["commit_id"].to_pylist())), pa.string())
         self._remake(table, pa.concat_tables([kept, again.filter(pc.invert(pc.is_in(again["commit_id"], known)))]))
+
+
+def _newest(states: Iterable[pa.Table], organization: str) -> pa.Table:
+    """An organization's rows of the state that knows of its newest list; a later commit may be of another's alone."""
+    own = (rows.filter(pc.equal(rows["organization"], organization)) for rows in states)
+    return max(own, key=lambda rows: seen_until(rows.to_pylist()))

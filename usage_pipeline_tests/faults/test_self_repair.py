@@ -25,14 +25,16 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake import store
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.seals import change_seals
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.registry import load_marts
 from usage_pipeline.name_lists import LISTS
+from usage_pipeline.records import ListedName
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import UNFINISHED, verify
 from usage_pipeline.warehouse import refresh
-from usage_pipeline_tests.faults.stated import WINDOW, StatedService, power_lost
+from usage_pipeline_tests.faults.stated import NOW, WINDOW, StatedService, power_lost
 from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.world import everything, last_days, open_world
@@ -243,6 +245,20 @@ def test_what_raw_lost_earlier_is_kept_where_a_file_has_it(patient: Settings, ki
     done = doctor(patient, is_quick=True)
     assert (done.lost, done.after.findings) == ([], [])
     assert everything(patient, SCHEMAS) == before
+
+
+def test_of_each_organization_the_newest_names_that_a_file_has_are_kept(synced: Settings) -> None:
+    """A list that was read before another organization's, and stored after it, is not in the newest state by time."""
+    lake = Lake(synced.lake_dir)
+    columns = {"email": "e", "role": "owner", "added_at": None}
+    replace_names(lake, "users", "other", [ListedName(id="x", columns={**columns, "name": "x"}, extras={})], NOW)
+    for n in range(6):
+        listed = [ListedName(id="u", columns={**columns, "name": f"name {n}"}, extras={})]
+        replace_names(lake, "users", "default", listed, NOW - timedelta(hours=9 - n))
+    refresh(synced)
+    before = everything(synced, SCHEMAS)
+    max((synced.lake_dir / "dims" / "users" / "_delta_log").glob("*.json")).unlink()
+    _assert_cured(synced, before)
 
 
 @pytest.mark.parametrize("table", ["meta/restatements", "usage/vector_stores"])
