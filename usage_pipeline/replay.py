@@ -29,7 +29,7 @@ from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.replace import FirstRun, replace_window
-from usage_pipeline.lake.seals import seals_if_readable
+from usage_pipeline.lake.seals import forget_seals, seals_if_readable
 from usage_pipeline.lake.store import Lake, LakeTable
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.name_lists import LISTS
@@ -211,8 +211,9 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
     Commit ids are those of the first run wherever the log was readable, so that ledgers of before and after agree if a
     crash comes in between; the next replay finishes it.
     """
-    for part in damaged_entries(lake.root, seals_if_readable(lake.root)):
-        lake.put_aside(part)
+    aside = [lake.at(part) for part in damaged_entries(lake.root, seals_if_readable(lake.root))]
+    for damaged in aside:
+        damaged.put_aside()
     total = 0
     for name, table in rebuilt.usage_tables().items():
         rows = content_of(table)
@@ -227,6 +228,8 @@ def _adopt(lake: Lake, rebuilt: Lake) -> int:
     for _ in range(2):  # a twin in the folder: when days were only checked is nowhere else, should one file be damaged
         lake.sync_log.renew(content_of(rebuilt.sync_log))
     lake.mart_log.renew(lake.mart_log.schema.empty_table())  # marts are made of the tables above: all anew
+    for damaged in aside:
+        forget_seals(lake.root, damaged.path)
     return total
 
 

@@ -25,7 +25,7 @@ from usage_pipeline.lake.leftovers import sweep
 from usage_pipeline.lake.links import refuse_links
 from usage_pipeline.lake.locks import WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.published import file_lists, shown_lookbacks, shown_relations
-from usage_pipeline.lake.seals import Seals, is_sealed, seal_new, seals_if_readable
+from usage_pipeline.lake.seals import Seals, forget_seals, is_sealed, seal_new, seals_if_readable
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import Snapshot, check_rows, lake_state, take_snapshot
 from usage_pipeline.lake.store import CommitConflict, Lake
@@ -128,7 +128,8 @@ def _refuse_or_put_aside(lake: Lake, seals: Seals) -> None:
     told = ("meta.sync_log", "meta.restatements", *(f"dims.{name}" for name in LISTS))
     refuse_damaged(damaged, (*(f"usage.{name}" for name in ENDPOINTS), *told), "Nothing was published.")
     for part in damaged:
-        lake.put_aside(part)
+        lake.at(part).put_aside()
+        forget_seals(lake.root, lake.at(part).path)
 
 
 class Workbench:

@@ -82,10 +82,7 @@ class LakeTable:
         return at
 
     def newest_entry(self) -> tuple[str, int, int] | None:
-        """The newest entry of the table's log: its name, place on disk and time; another content has another one.
-
-        The entry is found, not read: this is much cheaper than opening the table.
-        """
+        """The newest entry of the log: its name, place on disk and time. It is found, not read: that is cheap."""
         if self.mirror is not None:
             self.mirror.take_log(self.path)
         newest = max((self.path / LOG).glob("*.json"), default=None)
@@ -239,15 +236,17 @@ class LakeTable:
                 at.history(NOTED_COMMITS)
         except DeltaError:
             self.put_aside()
-        self.overwrite(rows)
+            self.overwrite(rows)
+            forget_seals(self.path.parent.parent, self.path)
+        else:
+            self.overwrite(rows)
 
     def put_aside(self) -> None:
         """Rename the table's folder, where it has a log, so that it can be made anew and still be looked at.
 
-        Raises:
-            LakeDamaged: it is a working copy: nothing can be renamed at the URL while others write there.
+        Its seals stay for the caller to forget: killed in between, nothing else tells that the table was there.
+        Raises LakeDamaged in a working copy: nothing can be renamed at the URL while others write there.
         """
-        forget_seals(self.path.parent.parent, self.path)
         if (self.path / LOG).exists():
             if self.mirror is not None:
                 raise self.mirror.unreadable(self.path)
@@ -271,10 +270,10 @@ class Lake:
         """A mart's table; `schema` is that of its query and the storage partition."""
         return LakeTable(self.root / "marts" / name, schema, tuple(PARTITION_BY), self.mirror)
 
-    def put_aside(self, part: str) -> None:
-        """Rename the folder of a table that others can be made of anew, by its place as `group.name`."""
+    def at(self, part: str) -> LakeTable:
+        """A table by its place as `group.name`, to put it aside."""
         group, _, name = part.partition(".")
-        self.table(group, name, pa.schema([])).put_aside()
+        return self.table(group, name, pa.schema([]))
 
     def table(self, group: str, name: str, schema: pa.Schema) -> LakeTable:
         """A table without storage partitions, by its place."""

@@ -19,6 +19,7 @@ from usage_pipeline.lake.catalog import create_views
 from usage_pipeline.lake.engine import identifier, literal, workspace
 from usage_pipeline.lake.notes import ALONE
 from usage_pipeline.lake.schemas import PART, part_format, storage_parts
+from usage_pipeline.lake.seals import forget_seals
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.derived import SHARED_VIEWS
@@ -115,6 +116,7 @@ class _Builder:
         if pinned.at is not None and all(Path(file).exists() for file in pinned.files()):
             return True
         pinned.table.put_aside()
+        forget_seals(self.lake.root, pinned.table.path)
         del self.pins[name]
         return False
 

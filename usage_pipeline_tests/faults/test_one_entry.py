@@ -10,6 +10,7 @@ from usage_pipeline.doctor import doctor
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake import ledger
 from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.store import LakeTable
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import choose_endpoints, sync
@@ -89,6 +90,27 @@ def test_replay_makes_a_table_with_such_an_entry_anew(synced: Settings, spoil: C
     replay(synced)
     assert (everything(synced), _history(synced)) == (before, history)
     assert verify(synced).findings == []
+
+
+def test_a_replay_killed_before_it_has_made_the_table_anew_is_found(
+    synced: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damaged restatements are put aside and nothing is there yet: that is named, not published as none."""
+    before, history = everything(synced), _history(synced)
+    _newest(synced, "meta/restatements").unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LakeTable, "renew", killed)
+        with pytest.raises(KeyboardInterrupt):
+            replay(synced)
+    assert {one.part for one in verify(synced, is_quick=True).findings} == {"meta.restatements"}
+    with pytest.raises(LakeDamaged, match="usage-pipeline doctor"):
+        refresh(synced)
+    assert doctor(synced).is_cured
+    assert (everything(synced), _history(synced)) == (before, history)
 
 
 def test_replay_puts_nothing_aside_that_is_whole(synced: Settings) -> None:
