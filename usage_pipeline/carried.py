@@ -7,17 +7,18 @@ kept here; whether raw still gives the days themselves is history.py's.
 import logging
 from collections.abc import Collection
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from usage_pipeline.errors import UsagePipelineError
+from usage_pipeline.errors import LakeDamaged, UsagePipelineError
 from usage_pipeline.lake.contents import stored_rows
-from usage_pipeline.lake.damage import damaged_entries
+from usage_pipeline.lake.damage import altered_files, damaged_entries
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads
 from usage_pipeline.lake.schemas import SYNC_LOG
-from usage_pipeline.lake.seals import seals_if_readable
+from usage_pipeline.lake.seals import Seals, seals_if_readable
 from usage_pipeline.lake.snapshot import Pinned, coverage_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.vouched import lost_reads
@@ -29,21 +30,33 @@ _LEDGERS = ("meta.sync_log", "meta.restatements")
 _log = logging.getLogger(__name__)
 
 
-def carry_over(lake: Lake, rebuilt: Lake) -> None:
+def carry_over(lake: Lake, rebuilt: Lake, *, may_forget: bool) -> None:
     """Give the rebuilt lake the present one's account of the days whose history raw has lost a part of.
 
     Days that raw gives no more, or only as they were before, stay as rebuilt: their account would not fit them.
+
+    Raises:
+        LakeDamaged: raw files are missing, and the account itself is damaged, unless `may_forget`.
     """
+    seals = seals_if_readable(lake.root)
     try:
         with files_explained("the coverage log"):
             log = CoverageLog(lake).rows()
             told = _restatements(lake)
-    except UsagePipelineError:
-        return  # what cannot be read cannot be kept
+            damaged = _first_damage(lake, seals)
+    except UsagePipelineError as unreadable:
+        damaged = str(unreadable)
+    if damaged is not None:
+        if not may_forget and _is_raw_missing(lake.root.parent, seals):
+            raise LakeDamaged(
+                f"raw files are missing, so what they changed is in the lake alone, and that is damaged ({damaged}): "
+                "run `usage-pipeline doctor` first. `replay --may-forget` goes on without. Nothing was changed."
+            )
+        return  # raw is whole, or it does not matter
     data_dir = lake.root.parent
     missing = {read.commit_id: name for read in accepted_reads(log) for name in accepted_files([read])}
     missing = {commit_id: name for commit_id, name in missing.items() if not (data_dir / name).exists()}
-    if not missing or damaged_entries(lake.root, seals_if_readable(lake.root), _LEDGERS):
+    if not missing:
         return
     rows = log.to_pylist()
     partly = {day for row in rows if row["commit_id"] in missing for day in _days(row)}
@@ -72,6 +85,20 @@ def carry_over(lake: Lake, rebuilt: Lake) -> None:
             ]
         )
     )
+
+
+def _first_damage(lake: Lake, seals: Seals) -> str | None:
+    """What is not as it was written of the coverage log and the restatements."""
+    places = tuple(f"lake/{part.replace('.', '/')}/" for part in _LEDGERS)
+    own = {name: held for name, held in seals.items() if name.startswith(places)}
+    found = [*damaged_entries(lake.root, seals, _LEDGERS).values(), *altered_files(lake.root.parent, own)]
+    return f"{found[0].path}: {found[0].problem}" if found else None
+
+
+def _is_raw_missing(data_dir: Path, seals: Seals) -> bool:
+    """Whether a raw file of usage that was sealed is gone, known to be lost or not."""
+    names = [name for name in seals if name.startswith("raw/") and "/dims." not in name]
+    return any(not (data_dir / name).exists() for name in names)
 
 
 def _read(row: dict[str, Any]) -> _Read:

@@ -89,7 +89,7 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
                 growing.log.flush()
                 if not may_forget:
                     refuse_to_forget(lake, growing.lake)
-                carry_over(lake, growing.lake)
+                carry_over(lake, growing.lake, may_forget=may_forget)
                 rows = _adopt(lake, growing.lake)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)

@@ -17,7 +17,7 @@ from usage_pipeline.sync import choose_endpoints, sync
 from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.faults.stated import WINDOW, StatedService
-from usage_pipeline_tests.world import everything, rows
+from usage_pipeline_tests.world import everything, rows, versions
 
 pytestmark = pytest.mark.marts("usage_daily")
 
@@ -145,6 +145,25 @@ def test_replay_keeps_what_a_lost_raw_file_did(service: StatedService, synced: S
     assert [one.problem for one in verify(synced).findings] == ["missing"]
     replay(synced)
     assert everything(synced, ("usage", "marts", "meta")) == before
+
+
+@pytest.mark.parametrize("ledger", ["restatements", "sync_log"])
+def test_replay_refuses_where_raw_and_the_account_of_it_are_gone(
+    service: StatedService, synced: Settings, ledger: str
+) -> None:
+    """What a lost raw file changed is in the ledgers alone: with one of them damaged, doctor comes first."""
+    service.sync_state(synced, 3)
+    service.sync_state(synced, 4)
+    before, held = everything(synced), versions(synced)
+    [*_, middle, _] = landed_files(synced.raw_dir)
+    middle.unlink()
+    file = max((synced.lake_dir / "meta" / ledger).glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(LakeDamaged, match=r"raw files are missing.*run `usage-pipeline doctor` first"):
+        replay(synced)
+    assert versions(synced) == held
+    replay(synced, may_forget=True)
+    assert everything(synced)["usage.vector_stores"] == before["usage.vector_stores"]
 
 
 @pytest.mark.parametrize(
