@@ -92,7 +92,7 @@ def salvaged_restatements(table: LakeTable, damaged: Collection[Path]) -> pa.Tab
     Superseded files have the same rows as those that took their place; of two accounts of a change the newer counts.
     """
     found = [table.schema.empty_table().append_column(_WRITTEN, pa.array([], pa.int64()))]
-    for file in _data_files(table, damaged):
+    for file in _since_fresh_start(table, damaged):
         rows = _rows(table.schema, file)
         found.append(rows.append_column(_WRITTEN, pa.repeat(file.stat().st_mtime_ns, rows.num_rows)))
     with session() as con:
@@ -103,7 +103,19 @@ def salvaged_restatements(table: LakeTable, damaged: Collection[Path]) -> pa.Tab
 
 def salvaged_states(table: LakeTable, damaged: Collection[Path]) -> list[pa.Table]:
     """What a table that each commit writes whole has held, by its undamaged files, in no order."""
-    return [rows for file in _data_files(table, damaged) if (rows := _read(table.schema, file)) is not None]
+    files = _since_fresh_start(table, damaged)
+    return [rows for file in files if (rows := _read(table.schema, file)) is not None]
+
+
+def _since_fresh_start(table: LakeTable, damaged: Collection[Path]) -> list[Path]:
+    """The undamaged data files but those whose rows another commit, whole itself, wrote anew: a replay may forget."""
+    named, outdated = set[Path](), set[Path]()
+    for entry in sorted((table.path / LOG).glob("*.json")):
+        files = set(added_files(table.path, entry)) if entry not in damaged else set()
+        if files and files.isdisjoint(damaged) and _notes(entry) == [FRESH_START]:
+            outdated |= named
+        named |= files
+    return [file for file in _data_files(table, damaged) if file not in outdated]
 
 
 def salvaged_days(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from usage_pipeline.doctor import doctor
 from usage_pipeline.errors import LakeDamaged
@@ -164,6 +165,19 @@ def test_replay_refuses_where_raw_and_the_account_of_it_are_gone(
     assert versions(synced) == held
     replay(synced, may_forget=True)
     assert everything(synced)["usage.vector_stores"] == before["usage.vector_stores"]
+
+
+def test_what_replay_was_told_to_forget_does_not_come_back(service: StatedService, synced: Settings) -> None:
+    """Doctor takes no restatement from files that a replay has taken the place of."""
+    [*_, newest] = landed_files(synced.raw_dir)
+    newest.unlink()
+    replay(synced, may_forget=True)
+    service.sync_state(synced, 3)
+    table = synced.lake_dir / "meta" / "restatements"
+    before = sorted(DeltaTable(table).to_pyarrow_table()["after"].to_pylist())
+    _newest(synced, "meta/restatements").unlink()
+    doctor(synced)
+    assert sorted(DeltaTable(table).to_pyarrow_table()["after"].to_pylist()) == before
 
 
 @pytest.mark.parametrize(

@@ -241,8 +241,8 @@ _ACTIONS: dict[str, tuple[Callable[[Machine, random.Random], str], float]] = {
     "killed replay": (_replay_killed, 2),
     "a build that died": (_died, 2),
     "damage": (_damage, 4),
-    "one spoilt file": (_spoilt, 5),
+    "one spoilt file": (_spoilt, 4),
     "reopen": (_plain(Machine.reopen), 1),
-    "whole": (_plain(lambda machine: machine.whole(is_from_scratch=False)), 0.6),
+    "whole": (_plain(lambda machine: machine.whole(is_from_scratch=False)), 1.5),
     "whole, from scratch": (_plain(lambda machine: machine.whole(is_from_scratch=True)), 0.4),
 }
