@@ -111,8 +111,10 @@ def _since_fresh_start(table: LakeTable, damaged: Collection[Path]) -> list[Path
     """The undamaged data files but those whose rows another commit, whole itself, wrote anew: a replay may forget."""
     named, outdated = set[Path](), set[Path]()
     for entry in sorted((table.path / LOG).glob("*.json")):
-        files = set(added_files(table.path, entry)) if entry not in damaged else set()
-        if files and files.isdisjoint(damaged) and _notes(entry) == [FRESH_START]:
+        if entry in damaged:
+            continue
+        files = set(added_files(table.path, entry))
+        if files.isdisjoint(damaged) and _notes(entry) == [FRESH_START]:
             outdated |= named
         named |= files
     return [file for file in _data_files(table, damaged) if file not in outdated]
