@@ -53,7 +53,7 @@ def _findings(settings: Settings, states: Sequence[EndpointStatus], now: datetim
     known = [one for one in states if one.first_day and one.last_day]
     if not known:
         return [_never_read(settings)]
-    lake, organization = Lake(settings.lake_dir, settings.lake_url), settings.organization
+    lake, organization = Lake.of(settings), settings.organization
     days = [day for one in known for day in (one.first_day, one.last_day) if day]
     window = Window.of_days(min(days), max(days) + timedelta(days=1))
     found = [

@@ -74,7 +74,7 @@ def doctor(
     """
     found = verify(settings, is_quick=is_quick, tell=tell)
     done = Treatment(found=found, after=found)
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     if lake.mirror is not None:
         _mend_copy(settings, lake, lake.mirror, done, tell)
         done.after = verify(settings, is_quick=is_quick, tell=tell)

@@ -150,7 +150,7 @@ def explain(settings: Settings, first: Window, second: Window, *, by: str, curre
         still_open=tuple(d for w in (first, second) for d in w.dates() if d in known and (not closed or d > closed)),
         in_total=Comparison(total=total(in_total), items=in_total),
         a_day=Comparison(total=total(a_day), items=a_day),
-        names=last_names(Lake(settings.lake_dir, settings.lake_url), settings.organization, by),
+        names=last_names(Lake.of(settings), settings.organization, by),
         things=_things(cells if days[0] == days[1] else everyday),
     )
 

@@ -50,4 +50,4 @@ def keep_demo_apart(settings: Settings) -> None:
 
 def _held(settings: Settings) -> set[str]:
     with files_explained("looking at the data folder"):
-        return set(CoverageLog(Lake(settings.lake_dir, settings.lake_url)).rows()["organization"].to_pylist())
+        return set(CoverageLog(Lake.of(settings)).rows()["organization"].to_pylist())

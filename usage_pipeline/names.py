@@ -103,7 +103,7 @@ def _store(settings: Settings, read: NamesRead, sync_id: str) -> NameChanges:
     """Merge a read; a replay that is adopting its result goes first, and one list is merged at a time."""
     with shared(settings.data_dir / REPLAY_LOCK), exclusive(settings.data_dir / DIMS_LOCK):
         return replace_names(
-            Lake(settings.lake_dir, settings.lake_url),
+            Lake.of(settings),
             read.list_name,
             settings.organization,
             read.items,

@@ -33,7 +33,7 @@ def missing_of_lost(settings: Settings, members: Sequence[Settings], names: Coll
     """What to read again of raw files that are known to be lost: the days of the `members` no other raw file gives."""
     if not names:
         return []
-    reads = lost_reads(settings.data_dir, CoverageLog(Lake(settings.lake_dir, settings.lake_url)).rows(), names)
+    reads = lost_reads(settings.data_dir, CoverageLog(Lake.of(settings)).rows(), names)
     labels = {one.organization for one in members}
     return [
         Missing(organization=lost.read.organization, endpoint=lost.read.endpoint, window=run, told=lost_note(name))

@@ -17,6 +17,7 @@ from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.history import History
 from usage_pipeline.lake.contents import OrganizationDay, differing_days, recorded_days, rows_of_days
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import DIMS, Dim, read_dim, replace_dim
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, forget_days
@@ -31,7 +32,7 @@ from usage_pipeline.lake.salvage import (
 )
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
 from usage_pipeline.lake.snapshot import coverage_of
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.refetch import Missing
 from usage_pipeline.replay import apply_late, content_of, rebuild
@@ -50,7 +51,7 @@ class Repairs:
 
     def __init__(self, settings: Settings, findings: Iterable[Damage]) -> None:
         self.settings = settings
-        self.lake = Lake(settings.lake_dir, settings.lake_url)
+        self.lake = Lake.of(settings)
         self.workshop = settings.data_dir / "lake.doctor"
         self.findings = list(findings)
         self.repaired: list[str] = []

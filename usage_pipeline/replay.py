@@ -19,6 +19,7 @@ from usage_pipeline.errors import FixConfig, LakeDamaged
 from usage_pipeline.history import History, refuse_to_forget
 from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.damage import damaged_entries
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import LISTED, read_dim
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.faults import files_explained
@@ -30,7 +31,7 @@ from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, exclusive
 from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.replace import FirstRun, replace_window
 from usage_pipeline.lake.seals import forget_seals, seals_if_readable
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.progress import Tell, tell_nobody
@@ -69,7 +70,7 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
     total = sum(1 for _ in landed_files(settings.raw_dir))
     if not total:
         raise LakeDamaged(f"there is nothing to replay: {settings.raw_dir} holds no raw file; run a sync first.")
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     workshop = settings.data_dir / "lake.replay"
     with files_explained("replay"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         refuse_newer(settings.lake_dir)

@@ -45,14 +45,15 @@ def endpoint_status(settings: Settings, now: datetime) -> list[EndpointStatus]:
 
     Where `usage_pipeline.toml` names none, the one of the settings counts only in an empty lake.
     """
+    lake = Lake.of(settings)
     with files_explained("status"):
-        snapshot = take_snapshot(Lake(settings.lake_dir, settings.lake_url))
+        snapshot = take_snapshot(lake)
     known: dict[tuple[str, str], dict[date, int]] = defaultdict(dict)
     for row in snapshot.coverage().to_pylist():
         known[row["organization"], row["endpoint"]][row["date"]] = row["rows"]
     found = ask_log(snapshot.log, _LAST_SYNCS)
     last = {(row["organization"], row["endpoint"]): row["fetched_at"].replace(tzinfo=UTC) for row in found.to_pylist()}
-    settling = observed_settling(Lake(settings.lake_dir, settings.lake_url), snapshot.log, now)
+    settling = observed_settling(lake, snapshot.log, now)
     held = {organization for organization, _ in known}
     organizations = sorted(held | set(settings.labels if settings.is_one_of_several or not held else ()))
     return [

@@ -117,7 +117,7 @@ def sync(
     check_folder(settings)
     now = clock()
     sync_id = new_sync_id(now)
-    log = CoverageLog(Lake(settings.lake_dir, settings.lake_url))
+    log = CoverageLog(Lake.of(settings))
     read = read_organization(
         settings, client, log, endpoints, window, lists, now, sync_id, on_done, is_landed_always=is_landed_always
     )
@@ -145,7 +145,7 @@ def check_folder(settings: Settings) -> None:
     refuse_links(settings.data_dir)
     if settings.lake_url is None:
         refuse_copy(settings.data_dir)
-    take_inputs(Lake(settings.lake_dir, settings.lake_url))
+    take_inputs(Lake.of(settings))
     check_inputs(settings.data_dir, settings.labels)
 
 

@@ -74,7 +74,7 @@ def sync_many(
         FixConfig, NewerFormat, LakeUnwritable: nothing of any organization could be written; nothing was asked.
     """
     check_folder(members[0])
-    now, log = clock(), CoverageLog(Lake(members[0].lake_dir, members[0].lake_url))
+    now, log = clock(), CoverageLog(Lake.of(members[0]))
     places = asyncio.Semaphore(AT_ONCE)
 
     async def read(settings: Settings) -> OrganizationSync:

@@ -41,7 +41,7 @@ def total_findings(settings: Settings, now: datetime, client_factory: ClientFact
     Raises:
         UsagePipelineError: the service could not be asked, as `sync` has it.
     """
-    lake, today = Lake(settings.lake_dir, settings.lake_url), now.date()
+    lake, today = Lake.of(settings), now.date()
     closed = Window.of_days(today - timedelta(days=_DAYS), today)
     days = set(day_states(CoverageLog(lake), settings.organization, _COSTS.name, closed))
     if not days:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.compaction import checkpoint, compact, superseded
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.locks import REBUILD_LOCK, WAREHOUSE_LOCK, exclusive
 from usage_pipeline.lake.remake import remove_files
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.tables import pin_marts
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.settings import Settings
@@ -41,7 +42,7 @@ def maintain(settings: Settings, tell: Tell = tell_nobody) -> Upkeep:
         WarehouseBusy: a replay or a doctor is running, or a sync holds the warehouse.
         LakeUnwritable: the disk or a folder refused; what was joined is joined.
     """
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     with files_explained("upkeep"), exclusive(settings.data_dir / REBUILD_LOCK, deadline_seconds=0):
         tell("comparing files", 0, 0)
         findings = verify(settings, is_quick=True).findings

@@ -17,13 +17,14 @@ from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.contents import differing_days, recorded_days, stored_rows
 from usage_pipeline.lake.copies import bring, differing
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage, altered_files, orphans, torn_entries, unsealed_raw
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import DIMS, LISTED, read_dim
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
 from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.vouched import LostRead, lost_names, lost_note, lost_reads
 from usage_pipeline.marts.recompute import differing_marts
 from usage_pipeline.marts.registry import load_marts
@@ -59,7 +60,7 @@ def verify(settings: Settings, *, is_quick: bool = False, tell: Tell = tell_nobo
     While a sync writes, what it is about is looked at again until it stands still. A working copy is completed first,
     and compared with the URL, too.
     """
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     if lake.mirror is not None and not is_quick:
         tell("fetching what is not here", 0, 0)
         bring(lake.mirror)

@@ -18,6 +18,7 @@ from usage_pipeline.lake.compaction import compact
 from usage_pipeline.lake.contents import check_unsealed
 from usage_pipeline.lake.copies import damaged_logs
 from usage_pipeline.lake.damage import refuse_damaged
+from usage_pipeline.lake.delta_table import CommitConflict
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.formats import refuse_newer
 from usage_pipeline.lake.ledger import accepted_files, accepted_reads
@@ -28,7 +29,7 @@ from usage_pipeline.lake.published import file_lists, shown_lookbacks, shown_rel
 from usage_pipeline.lake.seals import Seals, forget_seals, is_sealed, seal_new, seals_if_readable
 from usage_pipeline.lake.settling import lookback_days, observed_settling
 from usage_pipeline.lake.snapshot import Snapshot, check_rows, lake_state, take_snapshot
-from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.marts.build import Built, MartBuild, build_marts
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs, take_inputs
@@ -64,7 +65,7 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
         LakeUnwritable: the disk or a folder refused; nothing was published.
         MemoryExhausted: memory ran out; nothing was published.
     """
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     with files_explained("publishing"), exclusive(settings.data_dir / WAREHOUSE_LOCK):
         tell("comparing what is stored", 0, 0)
         refuse_newer(lake.root)
@@ -150,7 +151,7 @@ class Workbench:
             FixConfig: a file people write is wrong; the mart is as it was.
             WarehouseBusy: another process kept building, or writers never paused.
         """
-        settings, lake = self._settings, Lake(self._settings.lake_dir, self._settings.lake_url)
+        settings, lake = self._settings, Lake.of(self._settings)
         with exclusive(settings.data_dir / WAREHOUSE_LOCK):
             return alone_of_hosts(lambda: self._build(lake, name))
 

@@ -54,7 +54,7 @@ def _data(settings: Settings) -> dict[str, object]:
     """How much there is; not what."""
     try:
         with files_explained("the data folder"):
-            log = CoverageLog(Lake(settings.lake_dir, settings.lake_url)).rows()
+            log = CoverageLog(Lake.of(settings)).rows()
     except UsagePipelineError as wrong:
         return {"error": str(wrong)}
     published = settings.warehouse_path

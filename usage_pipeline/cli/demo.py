@@ -92,7 +92,7 @@ def _costs(settings: Settings, window: Window) -> dict[tuple[str, date], Decimal
     asked = {"organization": settings.organization, "after": window.end.date() - timedelta(days=_COST_DAYS + 1)}
     with ask(settings.warehouse_path, settings.lake_dir, _COSTS, asked) as answer:
         found = list(answer.rows)
-    names = last_names(Lake(settings.lake_dir, settings.lake_url), settings.organization, "project")
+    names = last_names(Lake.of(settings), settings.organization, "project")
     return {(labelled(project, "project", names), day): amount for project, day, amount in found}
 
 

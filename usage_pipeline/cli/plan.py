@@ -27,7 +27,7 @@ def run_plan(
     window, now = window_of(since, until), utc_now()
     keep_demo_apart(organizations.folder)  # a sync would refuse: there is nothing to plan
     with files_explained("plan"):
-        log = CoverageLog(Lake(organizations.folder.lake_dir, organizations.folder.lake_url))
+        log = CoverageLog(Lake.of(organizations.folder))
         reads = [(one, read) for one in chosen for read in planned_reads(one, log, endpoints, window, now)]
     if as_json:
         print_json([{**_whose(organizations, one), **_as_dict(read)} for one, read in reads])

@@ -96,7 +96,7 @@ class _Watch:
 def _pages(members: Sequence[Settings], endpoints: Sequence[Endpoint], window: Window | None) -> int:
     """The pages a sync will read at least: what is planned, before anything was asked."""
     with files_explained("sync"):
-        log = CoverageLog(Lake(members[0].lake_dir, members[0].lake_url))
+        log = CoverageLog(Lake.of(members[0]))
         now = utc_now()
         return sum(read.requests for one in members for read in planned_reads(one, log, endpoints, window, now))
 

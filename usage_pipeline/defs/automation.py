@@ -62,7 +62,7 @@ def automation(read: Callable[[], Organizations], clock: Callable[[], datetime])
                 wanted.append((one, label))
         if not wanted:
             return dg.SkipReason(" ".join(dict.fromkeys(reasons)))
-        log = CoverageLog(Lake(organizations.folder.lake_dir, organizations.folder.lake_url))
+        log = CoverageLog(Lake.of(organizations.folder))
         # Of several requests Dagster wants keys, by which a tick that was killed does not ask twice.
         return [
             dg.RunRequest(
@@ -95,7 +95,7 @@ def _needless(instance: dg.DagsterInstance, now: datetime, organization: str | N
 
 def due_window(settings: Settings, now: datetime, log: CoverageLog | None = None) -> Window:
     """From the earliest day that any endpoint has due, or the start of the lookback, to today."""
-    log, today = log or CoverageLog(Lake(settings.lake_dir, settings.lake_url)), now.date()
+    log, today = log or CoverageLog(Lake.of(settings)), now.date()
     due = [day for endpoint in ENDPOINTS.values() for day in due_days(settings, log, endpoint, now)]
     first = max(settings.first_day(today), today - timedelta(days=settings.lookback_days))
     return Window.of_days(min([first, *due]), today + timedelta(days=1))

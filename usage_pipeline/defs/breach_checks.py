@@ -65,7 +65,7 @@ def _check(name: str) -> dg.AssetChecksDefinition:
             found = [
                 replace(finding, message=f"{one.organization}: {finding.message}") if one.is_one_of_several else finding
                 for one in members
-                for finding in judge(Lake(one.lake_dir, one.lake_url), one.organization, explain=one.command("explain"))
+                for finding in judge(Lake.of(one), one.organization, explain=one.command("explain"))
             ]
             result = verdict(found, [one.organization for one in members if one.is_one_of_several])
             report.outcome = "passed" if result.passed else "warned"

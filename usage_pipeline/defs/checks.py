@@ -173,7 +173,7 @@ def costs_check() -> dg.AssetChecksDefinition:
 def _matched(settings: Settings, asked: Window | None, today: date) -> dg.AssetCheckResult:
     """An organization's bill against its usage, over the days asked for or all of them."""
     window = asked or Window.of_days(settings.first_day(today), today + timedelta(days=1))
-    found = unmatched_costs(Lake(settings.lake_dir, settings.lake_url), settings.organization, window)
+    found = unmatched_costs(Lake.of(settings), settings.organization, window)
     settled = today - timedelta(days=_SETTLING_DAYS)
     billed = [pair for pair in found.billed_without_usage if pair[0] < settled]
     return _compared(window, billed, [pair for pair in found.used_without_bill if pair[0] < settled])

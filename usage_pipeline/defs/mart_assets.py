@@ -74,7 +74,7 @@ def _mart_asset(mart: Mart, spread: Spread) -> dg.AssetsDefinition:
             built = session.build(mart.name)
             report.outcome, report.rows = ("built" if built.days else "unchanged"), built.rows
             for one in session.members:
-                rows = mart_rows(Lake(one.lake_dir, one.lake_url), mart.name, one.organization, window)
+                rows = mart_rows(Lake.of(one), mart.name, one.organization, window)
                 for day in window.dates():
                     counted = {"dagster/partition_row_count": rows.get(day, 0)}
                     context.add_asset_metadata(counted, partition_key=partition_key(one, day))

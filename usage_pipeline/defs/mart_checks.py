@@ -37,12 +37,10 @@ def mart_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of `cost_allocated`, `reconciliation_daily` and `focus`."""
 
     def allocated(settings: Settings, window: Window) -> dg.AssetCheckResult:
-        return judge_allocation(
-            unallocated_difference(Lake(settings.lake_dir, settings.lake_url), settings.organization, window)
-        )
+        return judge_allocation(unallocated_difference(Lake.of(settings), settings.organization, window))
 
     def reconciled(settings: Settings, window: Window) -> dg.AssetCheckResult:
-        lake, tolerance = Lake(settings.lake_dir, settings.lake_url), settings.reconciliation_tolerance
+        lake, tolerance = Lake.of(settings), settings.reconciliation_tolerance
         found = unreconciled(lake, settings.organization, window, tolerance)
         return judge_reconciliation(found, not_comparable(lake, settings.organization, window), tolerance)
 
@@ -67,9 +65,7 @@ def mart_checks() -> list[dg.AssetChecksDefinition]:
 
 def _focus_check(version: Version) -> dg.AssetChecksDefinition:
     def conforms(settings: Settings, window: Window) -> dg.AssetCheckResult:
-        return judge_focus(
-            broken_rules(Lake(settings.lake_dir, settings.lake_url), version, settings.organization, window)
-        )
+        return judge_focus(broken_rules(Lake.of(settings), version, settings.organization, window))
 
     return _check(
         "focus",

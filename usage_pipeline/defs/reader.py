@@ -31,7 +31,7 @@ class ConcurrentReader:
         self._client = client
         self._sync_id = sync_id
         self._now = now
-        self._log = CoverageLog(Lake(settings.lake_dir, settings.lake_url))
+        self._log = CoverageLog(Lake.of(settings))
         self._waiting: dict[str, Future[EndpointSync]] = {}
         self._begun: set[str] = set()
         self._loop = asyncio.new_event_loop()

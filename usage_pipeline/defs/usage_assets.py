@@ -94,7 +94,7 @@ def _materialized(
     done: EndpointSync,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """What the step tells of an organization: facts of the run, facts of each day, and the checks' verdicts."""
-    lake = Lake(settings.lake_dir, settings.lake_url)
+    lake = Lake.of(settings)
     first = min(settings.first_day(session.now.date()), window.start.date())
     end = max(session.now.date() + timedelta(days=1), window.end.date())
     states = day_states(CoverageLog(lake), settings.organization, endpoint.name, Window.of_days(first, end))

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from deltalake.exceptions import CommitFailedError
 
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.seals import LAST_CHECKPOINT, LOG, checkpoint_version
-from usage_pipeline.lake.store import LakeTable
 from usage_pipeline.lake.writing import CHECKPOINT_EVERY, HOOKS, WRITER
 
 _ABOVE = 40  # files of a table; each read of it opens all of them

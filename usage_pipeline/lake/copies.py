@@ -22,7 +22,7 @@ def damaged_logs(lake: Lake, seals: Seals, parts: Collection[str] | None = None)
     found = damaged_entries(lake.root, seals, parts)
     if found and lake.mirror is not None:
         for one in (*altered_entries(lake.root, seals, parts), *torn_entries(lake.root, seals, parts)):
-            _is_fetched(lake.mirror, one.path or "")
+            _fetch_again(lake.mirror, one.path or "")
         found = damaged_entries(lake.root, seals, parts)
     return found
 
@@ -77,12 +77,13 @@ def mend(mirror: Mirror, seals: Seals, findings: Iterable[Damage]) -> list[str]:
         if one.problem == GONE_THERE:
             if is_sealed(seals, mirror.data_dir, path) and mirror.objects.put_new(one.path, path):
                 done.append(f"{one.path} was put to the URL again")
-        elif not is_sealed(seals, mirror.data_dir, path) and _is_fetched(mirror, one.path):
+        elif not is_sealed(seals, mirror.data_dir, path) and _fetch_again(mirror, one.path):
             done.append(f"{one.path} was fetched again")
     return done
 
 
-def _is_fetched(mirror: Mirror, name: str) -> bool:
+def _fetch_again(mirror: Mirror, name: str) -> bool:
+    """Whether the file could be fetched again, whatever was here."""
     path = mirror.data_dir / name
     size = mirror.sizes((name.rpartition("/")[0],)).get(name)
     if size is None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from usage_pipeline.lake.delta_table import CommitConflict
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.hashes import content_hash
 from usage_pipeline.lake.schemas import MONEY, TIME
-from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.lake.store import Lake
 
 # Columns that say when something was looked at, not what it is: marts need not be computed again when they change.
 SIGHTINGS = {"last_seen"}

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.landing import Landed, landed_path
 from usage_pipeline.lake.notes import NOTED_COMMITS, commit_notes
 from usage_pipeline.lake.schemas import SYNC_LOG
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.windows import Window
 
 # A commit counts once even where a crash recovery and its writer both recorded it.

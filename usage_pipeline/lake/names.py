@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.delta_table import CommitConflict
 from usage_pipeline.lake.dims import DIMS, SIGHTINGS, Dim, hold_dim, replace_dim
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import naive
 from usage_pipeline.lake.shared_raw import land_shared, take_back
-from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import json_text
 from usage_pipeline.name_lists import LISTS
 from usage_pipeline.records import ListedName

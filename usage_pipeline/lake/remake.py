@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.seals import LOG, added_files, change_seals, forget_seals
-from usage_pipeline.lake.store import LakeTable
 
 _ASIDE = ".damaged-"
 

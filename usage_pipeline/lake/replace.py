@@ -19,13 +19,14 @@ from typing import Any
 from deltalake import DeltaTable
 
 from usage_pipeline.errors import WarehouseBusy
+from usage_pipeline.lake.delta_table import CommitConflict, LakeTable
 from usage_pipeline.lake.diff import Changes, compare
 from usage_pipeline.lake.faults import files_explained
 from usage_pipeline.lake.ledger import CoverageLog, DayState, day_states, naive, recover, to_note
 from usage_pipeline.lake.notes import commit_notes
 from usage_pipeline.lake.schemas import storage_parts
 from usage_pipeline.lake.shared_raw import land_shared, take_back
-from usage_pipeline.lake.store import CommitConflict, Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import Content
 
 _ATTEMPTS = 12

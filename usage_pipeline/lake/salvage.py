@@ -14,12 +14,12 @@ from deltalake.exceptions import DeltaError
 
 from usage_pipeline.endpoints import Endpoint
 from usage_pipeline.lake.contents import OrganizationDay, days_of, rows_of_days
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.engine import scan_sql, session
 from usage_pipeline.lake.ledger import from_note
 from usage_pipeline.lake.notes import COMMIT_KEY, FRESH_START
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import LOG, added_files, log_actions
-from usage_pipeline.lake.store import LakeTable
 
 _WRITTEN = "written"
 _RESTATEMENTS_ONCE = """

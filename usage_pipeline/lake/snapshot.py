@@ -16,11 +16,12 @@ from deltalake import DeltaTable
 
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged, WarehouseBusy
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import DIMS, dim_hash
 from usage_pipeline.lake.engine import literal, scan_sql, session
 from usage_pipeline.lake.ledger import SYNC_LOG_ONCE, CoverageLog, ask_log, recover
 from usage_pipeline.lake.schemas import PART, columns, storage_parts
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 
 _TRIES = 50
 _AT_ONCE = 16

@@ -1,6 +1,6 @@
 """What delta-rs is told when it writes: how files are made, and at which place a commit is made.
 
-Put there how a commit reaches a local folder or a URL; what a commit holds is store.py's.
+Put there how a commit reaches a local folder or a URL; what a commit holds is delta_table.py's.
 """
 
 import tempfile

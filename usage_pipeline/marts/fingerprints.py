@@ -11,12 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from usage_pipeline.lake.delta_table import CommitConflict
 from usage_pipeline.lake.engine import session
 from usage_pipeline.lake.ledger import naive
 from usage_pipeline.lake.notes import ALONE, noted
 from usage_pipeline.lake.schemas import MART_LOG
 from usage_pipeline.lake.snapshot import Snapshot
-from usage_pipeline.lake.store import CommitConflict, Lake
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.writing import append_rows
 from usage_pipeline.marts.dim_contents import DimContents
 from usage_pipeline.marts.registry import Mart

@@ -18,9 +18,10 @@ from usage_pipeline import replay as replay_module
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import FixConfig, LakeDamaged, WarehouseBusy
 from usage_pipeline.lake import replace as replace_module
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.locks import REBUILD_LOCK, exclusive
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.writing import CHECKPOINT_EVERY
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings

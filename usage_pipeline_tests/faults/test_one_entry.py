@@ -10,8 +10,8 @@ from deltalake import DeltaTable
 from usage_pipeline.doctor import doctor
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake import ledger
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.landing import landed_files
-from usage_pipeline.lake.store import LakeTable
 from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import choose_endpoints, sync

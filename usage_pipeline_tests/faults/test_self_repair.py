@@ -24,7 +24,7 @@ from usage_pipeline.cli.main import app
 from usage_pipeline.doctor import Treatment, doctor
 from usage_pipeline.endpoints import ENDPOINTS
 from usage_pipeline.errors import LakeDamaged
-from usage_pipeline.lake import store
+from usage_pipeline.lake import writing
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.names import replace_names
 from usage_pipeline.lake.seals import change_seals
@@ -477,7 +477,7 @@ def test_a_killed_doctor_is_finished_by_the_next(synced: Settings, monkeypatch: 
 
 def test_log_entries_outlive_delta_s_own_tidying() -> None:
     """delta-rs would delete log entries older than its retention at each checkpoint; here they stay."""
-    assert store.HOOKS.cleanup_expired_logs is False
+    assert writing.HOOKS.cleanup_expired_logs is False
 
 
 def _run(arguments: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant("rows are added, not replaced", "lake/writing.py",
            '        mode="overwrite",\n        predicate=predicate,\n',
            '        mode="append" if predicate else "overwrite",\n'),
-    Mutant("another writer's commit is not noticed", "lake/store.py",
+    Mutant("another writer's commit is not noticed", "lake/delta_table.py",
            "with self.committing(at) as table:\n            overwrite_rows(",
            "with self.committing(self.create()) as table:\n            overwrite_rows("),
     Mutant("restatements: inserted and deleted are swapped", "lake/diff.py",

@@ -40,7 +40,7 @@ class Point:
         return not self.table or self.table in getattr(arguments[0], "path", Path()).parts
 
 
-_REPLACE, _TABLE = "usage_pipeline.lake.replace", "usage_pipeline.lake.store:LakeTable"
+_REPLACE, _TABLE = "usage_pipeline.lake.replace", "usage_pipeline.lake.delta_table:LakeTable"
 _BUILDER, _REPLAY = "usage_pipeline.marts.build:_Builder", "usage_pipeline.replay"
 
 # One endpoint's way into the lake: another run may come between here.

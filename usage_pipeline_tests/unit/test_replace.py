@@ -11,10 +11,11 @@ import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS, BucketWidth
 from usage_pipeline.errors import LakeUnwritable
+from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.landing import land
 from usage_pipeline.lake.ledger import CoverageLog, day_states
 from usage_pipeline.lake.replace import replace_window
-from usage_pipeline.lake.store import Lake, LakeTable
+from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.tables import normalize
 from usage_pipeline.records import Bucket, RawPage, WindowRead
 from usage_pipeline.windows import WIDTH_SECONDS, Window
