@@ -19,7 +19,10 @@ _LONGEST = tuple(
 
 @pytest.fixture(scope="session")
 def still_world() -> Iterator[World]:
-    """One organization whose time stands still, shared by tests that do not move it."""
+    """One organization whose time stands still, shared by tests that do not move it and know every endpoint.
+
+    It keeps the days it made once: asked within `oracle.points.small`, it would keep bills of two endpoints.
+    """
     with open_world() as world:
         yield world
 

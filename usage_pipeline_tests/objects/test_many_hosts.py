@@ -17,7 +17,7 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.objects.bucket import Application, Bucket, losing_answers
 from usage_pipeline_tests.objects.conftest import Host
 from usage_pipeline_tests.oracle.points import Killed, at, killing, small
-from usage_pipeline_tests.world import TODAY, World, everything, last_days, rows
+from usage_pipeline_tests.world import TODAY, World, everything, last_days, open_world, rows
 
 ENDPOINTS = ["costs", "completions"]
 SCHEMAS = ("usage", "marts")
@@ -33,6 +33,13 @@ def _small() -> Iterator[None]:
     """Two endpoints and three marts: what a host does is then little more than the steps that others come between."""
     with small():
         yield
+
+
+@pytest.fixture(scope="module")
+def still_world() -> Iterator[World]:
+    """One of this module's own: the bill of two endpoints that it makes here it would keep for tests that know all."""
+    with open_world() as world:
+        yield world
 
 
 def _alone(world: World, settings: Settings, days: int, **more: Any) -> dict[str, list[tuple[Any, ...]]]:
