@@ -6,7 +6,7 @@ kept here; whether raw still gives the days themselves is history.py's.
 
 import logging
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from usage_pipeline.errors import LakeDamaged, UsagePipelineError
 from usage_pipeline.lake.contents import stored_rows
 from usage_pipeline.lake.damage import altered_files, damaged_entries
 from usage_pipeline.lake.faults import files_explained
-from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads
+from usage_pipeline.lake.ledger import CoverageLog
+from usage_pipeline.lake.restated import in_days, recounted
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import Seals, seals_if_readable
 from usage_pipeline.lake.snapshot import Pinned, coverage_of
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.lake.vouched import lost_reads
+from usage_pipeline.lake.vouched import EndpointDay, changed_days, lost_reads, missing_reads
 
-_Day = tuple[str, str, date]  # organization, endpoint, day
 _Read = tuple[str, str, str, datetime]  # organization, endpoint, sync id, begin of the window
 
 _LEDGERS = ("meta.sync_log", "meta.restatements")
@@ -54,13 +54,11 @@ def carry_over(lake: Lake, rebuilt: Lake, *, may_forget: bool) -> None:
             )
         return  # raw is whole, or it does not matter
     data_dir = lake.root.parent
-    missing = {read.commit_id: name for read in accepted_reads(log) for name in accepted_files([read])}
-    missing = {commit_id: name for commit_id, name in missing.items() if not (data_dir / name).exists()}
+    missing = missing_reads(data_dir, log)
     if not missing:
         return
     rows = log.to_pylist()
-    partly = {day for row in rows if row["commit_id"] in missing for day in _days(row)}
-    partly -= {
+    partly = changed_days(log, missing) - {
         (one.read.organization, one.read.endpoint, day)
         for one in lost_reads(data_dir, log, missing.values()).values()
         for day in one.days
@@ -75,16 +73,11 @@ def carry_over(lake: Lake, rebuilt: Lake, *, may_forget: bool) -> None:
     if _contents(merged) != _contents(after):
         _log.warning("Raw files are missing, and the log does not tell what they changed: raw decides alone.")
         return
-    remade = _restatements(rebuilt)
-    rebuilt.sync_log.overwrite(merged)
-    rebuilt.restatements.overwrite(
-        pa.concat_tables(
-            [
-                _of(told, {row["commit_id"] for row in kept.values()}, partly, is_in=True),
-                _of(remade, {made[read]["commit_id"] for read in kept.keys() & made.keys()}, partly, is_in=False),
-            ]
-        )
-    )
+    carried = {row["commit_id"] for row in kept.values()}
+    again = {made[read]["commit_id"] for read in kept.keys() & made.keys()}
+    changes = [in_days(told, partly, carried, is_in=True), in_days(_restatements(rebuilt), partly, again, is_in=False)]
+    rebuilt.restatements.overwrite(pa.concat_tables(changes))
+    rebuilt.sync_log.overwrite(recounted(merged, pa.concat_tables(changes), carried))
 
 
 def _first_damage(lake: Lake, seals: Seals) -> str | None:
@@ -106,11 +99,13 @@ def _read(row: dict[str, Any]) -> _Read:
     return (row["organization"], row["endpoint"], row["sync_id"], row["window_start"])
 
 
-def _days(row: dict[str, Any]) -> set[_Day]:
+def _days(row: dict[str, Any]) -> set[EndpointDay]:
     return {(row["organization"], row["endpoint"], day["date"]) for day in row["days"]}
 
 
-def _merged(kept: dict[_Read, dict[str, Any]], made: dict[_Read, dict[str, Any]], partly: Collection[_Day]) -> pa.Table:
+def _merged(
+    kept: dict[_Read, dict[str, Any]], made: dict[_Read, dict[str, Any]], partly: Collection[EndpointDay]
+) -> pa.Table:
     """The rebuilt log, in which the kept rows tell of the days in question, and the rebuilt ones of their others."""
     rows: list[dict[str, Any]] = [row for read, row in made.items() if read not in kept]
     for read, row in kept.items():
@@ -130,10 +125,3 @@ def _contents(log: pa.Table) -> set[tuple[Any, ...]]:
 
 def _restatements(lake: Lake) -> pa.Table:
     return stored_rows(Pinned(lake.restatements, lake.restatements.open()))
-
-
-def _of(told: pa.Table, commits: Collection[str], days: Collection[_Day], *, is_in: bool) -> pa.Table:
-    """The restatements of these commits on these days, or all others."""
-    places = zip(*(told[name].to_pylist() for name in ("commit_id", "organization", "endpoint", "date")), strict=True)
-    wanted = [(commit_id in commits and (*day,) in days) == is_in for commit_id, *day in places]
-    return told.filter(pa.array(wanted, pa.bool_()))

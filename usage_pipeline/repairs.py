@@ -18,22 +18,23 @@ from usage_pipeline.history import History
 from usage_pipeline.lake.contents import OrganizationDay, differing_days, recorded_days, rows_of_days
 from usage_pipeline.lake.damage import PUBLISHED, RAW, Damage
 from usage_pipeline.lake.delta_table import LakeTable
-from usage_pipeline.lake.dims import DIMS, Dim, read_dim, replace_dim
+from usage_pipeline.lake.dims import DIMS
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.ledger import AcceptedRead, CoverageLog, accepted_files, accepted_reads, forget_days
-from usage_pipeline.lake.names import seen_until
 from usage_pipeline.lake.remake import drop_table, remake, remove_files, tidy
+from usage_pipeline.lake.restated import in_days, lost_changes, mended, miscounted, with_lost_changes
 from usage_pipeline.lake.salvage import (
     salvaged_days,
     salvaged_log,
     salvaged_restatements,
     salvaged_rows,
-    salvaged_states,
 )
 from usage_pipeline.lake.seals import LOST, SEALS_FILE, Seals, change_seals, is_seals, read_seals, seal_of
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
+from usage_pipeline.lake.vouched import changed_days, missing_reads
 from usage_pipeline.name_lists import LISTS
+from usage_pipeline.name_repair import rebuilt_names
 from usage_pipeline.refetch import Missing
 from usage_pipeline.replay import apply_late, content_of, rebuild
 from usage_pipeline.settings import Settings
@@ -197,7 +198,9 @@ class Repairs:
         elif group == "usage":
             self._repair_usage(name, damaged)
         elif name in LISTS:
-            self._remake(table, self._names(DIMS[name], table, damaged))
+            rows, lost = rebuilt_names(table, DIMS[name], damaged, self._sealed(), self._raw_of([part]), self.workshop)
+            self._remake(table, rows)
+            self.lost += lost
         elif part == "meta.restatements":
             self._repair_restatements(damaged)
         else:  # marts, what they remember, and dims read from people's files: the refresh makes them anew
@@ -219,20 +222,6 @@ class Repairs:
 
     def _raw_of(self, folders: list[str]) -> list[Path]:
         return [path for path in landed_files(self.settings.raw_dir) if path.parts[-3] in folders]
-
-    def _names(self, dim: Dim, table: LakeTable, damaged: set[Path]) -> pa.Table:
-        """Each organization's newest state in a file, for raw may have lost lists, and what raw's later ones add.
-
-        Raw alone where no seal tells which files are to be believed.
-        """
-        lake = Lake(self.workshop / "names")
-        states = salvaged_states(table, damaged) if self._sealed() else []
-        if states:
-            rows = pa.concat_tables(states)
-            own = [_newest(states, who) for who in sorted(set(rows["organization"].to_pylist()))]
-            replace_dim(lake, dim, pa.concat_tables([rows.slice(0, 0), *own]))
-        rebuild(lake, History.empty(), self._raw_of([f"dims.{dim.name}"]))
-        return read_dim(lake, dim)
 
     def _repair_usage(self, name: str, damaged: set[Path]) -> None:
         """Day by day: as the table still has it, as raw gives it, or as any file of the table has it."""
@@ -272,15 +261,16 @@ class Repairs:
                 self._miss(organization, name, run, told)
 
     def _repair_restatements(self, damaged: set[Path]) -> None:
-        """The rows that can be read, and those of the other commits as raw gives them."""
-        table = self.lake.restatements
-        kept = salvaged_restatements(table, damaged)
-        again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
-        known = pa.array(sorted(set(kept["commit_id"].to_pylist())), pa.string())
-        self._remake(table, pa.concat_tables([kept, again.filter(pc.invert(pc.is_in(again["commit_id"], known)))]))
-
-
-def _newest(states: Iterable[pa.Table], organization: str) -> pa.Table:
-    """An organization's rows of the state that knows of its newest list; a later commit may be of another's alone."""
-    own = (rows.filter(pc.equal(rows["organization"], organization)) for rows in states)
-    return max(own, key=lambda rows: seen_until(rows.to_pylist()))
+        """The rows that can be read, and what raw gives of reads of which not all can; what is lost then is said."""
+        table, log = self.lake.restatements, CoverageLog(self.lake).rows()
+        rows = salvaged_restatements(table, damaged)
+        if wrong := miscounted(log, rows):
+            again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
+            # From what a missing raw file changed on, raw tells what was there before it otherwise than it was.
+            unsure = changed_days(log, missing_reads(self.settings.data_dir, log))
+            rows = mended(log, rows, in_days(again, unsure, wrong, is_in=False), wrong)
+        self._remake(table, rows)
+        if lost := miscounted(log, rows):
+            log = with_lost_changes(log, lost)
+            self._remake(self.lake.sync_log, log, has_twin=True)
+            self.lost += lost_changes(log.filter(pc.is_in(log["commit_id"], pa.array(sorted(lost), pa.string()))))

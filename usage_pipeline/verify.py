@@ -21,6 +21,7 @@ from usage_pipeline.lake.delta_table import LakeTable
 from usage_pipeline.lake.dims import DIMS, LISTED, read_dim
 from usage_pipeline.lake.landing import Landed, LandedNames, landed_files, load
 from usage_pipeline.lake.ledger import CoverageLog, accepted_files, accepted_reads, stored_log, unrecorded
+from usage_pipeline.lake.restated import lost_changes, miscounted
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.seals import SEALS_FILE, Seal, Seals, read_seals, table_folders
 from usage_pipeline.lake.snapshot import Pinned, Snapshot
@@ -106,6 +107,7 @@ def _compare(settings: Settings, lake: Lake, tell: Tell, *, is_quick: bool) -> R
         with _read(report, "meta.sync_log"):
             _compare_raw(settings, lake, seals, raw, report)
             _compare_days(snapshot, report, tell)
+            _compare_restatements(snapshot, report)
             _find_unfinished(lake, snapshot, report)
     _compare_names(settings, lake, report)
     if not report.differs("usage", "dims", "meta"):
@@ -250,13 +252,20 @@ def _compare_days(snapshot: Snapshot, report: Report, tell: Tell) -> None:
                 shown = ", ".join(f"{organization} {day}" for organization, day in wrong[:_SHOWN])
                 problem = f"{len(wrong)} days are not what was recorded ({shown}{', ...' if wrong[_SHOWN:] else ''})"
                 report.findings.append(Damage(part=part, problem=problem))
-    for pinned, part in ((snapshot.restatements, "meta.restatements"), *_dims(snapshot)):
-        with _read(report, part):
+    for name, pinned in snapshot.dims.items():
+        with _read(report, f"dims.{name}"):
             stored_rows(pinned)
 
 
-def _dims(snapshot: Snapshot) -> list[tuple[Pinned, str]]:
-    return [(pinned, f"dims.{name}") for name, pinned in snapshot.dims.items()]
+def _compare_restatements(snapshot: Snapshot, report: Report) -> None:
+    """The ledger has the changes that the coverage log counts: the days themselves do not show it."""
+    part = "meta.restatements"
+    with _read(report, part):
+        wrong = miscounted(snapshot.log, stored_rows(snapshot.restatements))
+        if wrong:
+            problem = f"{len(wrong)} reads changed more rows, or fewer, than are in it"
+            report.findings.append(Damage(part=part, problem=problem))
+    report.notes += lost_changes(snapshot.log)
 
 
 def _find_unfinished(lake: Lake, snapshot: Snapshot, report: Report) -> None:

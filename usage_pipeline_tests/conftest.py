@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from usage_pipeline.settings import Settings
 from usage_pipeline_tests.few_marts import only_marts
 from usage_pipeline_tests.world import World, open_world
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _LONGEST = tuple(
     f"usage_pipeline_tests/{module}.py"

@@ -102,6 +102,11 @@ def land_names(root: Path, organization: str, sync_id: str, read: NamesRead) -> 
     return _write(root, path, header, read.pages)
 
 
+def landed_at(path: Path) -> datetime:
+    """When the read of a landed file began, zone-less UTC, by the file's name."""
+    return datetime.strptime(path.name.partition("-")[0], _STAMP)  # noqa: DTZ007 - as the lake stores times
+
+
 def _folder(root: Path, organization: str, table: str, fetched_at: datetime) -> Path:
     return root / organization / table / fetched_at.strftime("%Y-%m")
 

@@ -4,7 +4,7 @@ Put the question whether raw vouches for a day here; reading such days again is 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from usage_pipeline.errors import UsagePipelineError
 from usage_pipeline.lake.landing import load
 from usage_pipeline.lake.ledger import AcceptedRead, accepted_files, accepted_reads
 from usage_pipeline.lake.seals import LOST, Seals
+
+EndpointDay = tuple[str, str, date]  # with its organization first
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,22 @@ def lost_note(name: str) -> str:
     return f"{name} is lost; the lake has what it held, but cannot be rebuilt from raw"
 
 
+def missing_reads(data_dir: Path, log: pa.Table) -> dict[str, str]:
+    """By commit id the raw files that are gone, known to be lost or not, of the reads that changed something."""
+    files = {read.commit_id: name for read in accepted_reads(log) for name in accepted_files([read])}
+    return {commit_id: name for commit_id, name in files.items() if not (data_dir / name).exists()}
+
+
+def changed_days(log: pa.Table, commits: Collection[str]) -> set[EndpointDay]:
+    """The days that these commits changed."""
+    return {
+        (row["organization"], row["endpoint"], day["date"])
+        for row in log.select(["organization", "endpoint", "commit_id", "days"]).to_pylist()
+        if row["commit_id"] in commits
+        for day in row["days"]
+    }
+
+
 def lost_reads(data_dir: Path, log: pa.Table, names: Iterable[str]) -> dict[str, LostRead]:
     """The reads of lost raw files by the files' names; those the coverage log does not have are left out.
 
@@ -69,7 +87,7 @@ def lost_reads(data_dir: Path, log: pa.Table, names: Iterable[str]) -> dict[str,
     files = {file: read for read in accepted_reads(log) for file in accepted_files([read])}
     lost = {name: files[name] for name in sorted(wanted & files.keys())}
     places = {(read.organization, read.endpoint) for read in lost.values()}
-    days: dict[tuple[str, str, date], _Day] = defaultdict(_Day)
+    days: dict[EndpointDay, _Day] = defaultdict(_Day)
     for name, read in files.items():
         if (read.organization, read.endpoint) in places and _is_there(data_dir / name, is_lost=name in wanted):
             for day in read.window.dates():

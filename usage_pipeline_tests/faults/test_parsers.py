@@ -46,7 +46,7 @@ def _parse_all(body: bytes) -> None:
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_f26_any_bytes_are_a_page_or_a_typed_error(body: bytes) -> None:
     """Whatever a body holds, reading it ends in a value or in a typed error of one printable line."""
     _parse_all(body)
@@ -58,7 +58,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.sampled_from(["completions", "costs"]), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_f26_a_page_changed_anywhere_is_a_page_or_a_typed_error(name: str, data: st.DataObject) -> None:
     """A good page with any one value replaced, or cut anywhere, is read or refused, never a crash."""
     document = json.loads((GOLDEN_PAGES / f"{name}.json").read_text())

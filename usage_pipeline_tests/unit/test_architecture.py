@@ -17,7 +17,8 @@ STOREYS = (
     ("api", "lake"), ("simulator", "marts"),  # floor 1
     ("plan", "warehouse", "status", "guard", "history", "carried", "names", "explain", "verify"),  # floor 2
     ("endpoint_sync", "replay", "check", "exports"), ("sync",),
-    ("sync_many", "refetch", "totals", "first_look", "report", "deploy"), ("repairs",), ("doctor", "upkeep"),
+    ("sync_many", "refetch", "name_repair", "totals", "first_look", "report", "deploy"),
+    ("repairs",), ("doctor", "upkeep"),
     ("defs",), ("cli", "definitions"), ("__main__",),  # floor 3
 )  # fmt: skip
 FLOORS = {part: storey for storey, parts in enumerate(STOREYS) for part in parts}

@@ -40,7 +40,7 @@ def bench() -> Iterator[Bench]:
 _COUNT = st.none() | st.just(0) | st.integers(0, 2**40)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(usage=st.lists(st.fixed_dictionaries(dict.fromkeys(TOKENS, _COUNT)), min_size=1, max_size=4))
 def test_meters_hold_every_token_once(bench: Bench, usage: list[dict[str, int | None]]) -> None:
     """Whatever splits are given, null, zero or contradictory: the meters add up to the totals, none is negative."""
@@ -57,7 +57,7 @@ def test_meters_hold_every_token_once(bench: Bench, usage: list[dict[str, int | 
 _PART = st.integers(0, 10**9)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     text=_PART, audio=_PART, image=_PART, cached_text=_PART, cached_audio=_PART, cached_image=_PART,
     written=_PART, out_text=_PART, out_audio=_PART, out_image=_PART, is_old=st.booleans(),
@@ -119,7 +119,7 @@ def test_missing_splits_fall_back_and_contradicting_ones_are_cut(
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     quantity=st.integers(1, 10**13),
     price=st.decimals(0, 100_000, places=12),

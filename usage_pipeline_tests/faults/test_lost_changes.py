@@ -1,0 +1,116 @@
+"""The restatement ledger and the names are held to what was counted and read: what nothing has any more is said."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from usage_pipeline.doctor import doctor
+from usage_pipeline.lake.landing import landed_files
+from usage_pipeline.lake.restated import LOST_CHANGES
+from usage_pipeline.lake.store import Lake
+from usage_pipeline.name_lists import LISTS
+from usage_pipeline.replay import replay
+from usage_pipeline.settings import Settings
+from usage_pipeline.verify import verify
+from usage_pipeline.warehouse import refresh
+from usage_pipeline_tests.faults.stated import StatedService
+from usage_pipeline_tests.world import World, everything, last_days, rows
+
+pytestmark = pytest.mark.marts("usage_daily")
+
+SCHEMAS = ("usage", "dims", "marts", "meta")
+_TOLD = "select date, change, before, after from meta.restatements order by recorded_at, date"
+
+
+def _spoil(settings: Settings) -> None:
+    """Write the ledger anew without its last change, with every file whole and sealed."""
+    table = Lake(settings.lake_dir).restatements
+    at = table.open()
+    assert at is not None
+    table.overwrite(at.to_pyarrow_table().slice(1))
+    refresh(settings)
+
+
+def _data_files(settings: Settings, place: str) -> list[Path]:
+    return sorted((settings.lake_dir / place).glob("*.parquet"))
+
+
+def test_a_ledger_with_fewer_changes_than_were_counted_is_found_and_mended(synced: Settings) -> None:
+    """Whole files of a restatement ledger that lacks a change differ from the coverage log; raw gives it back."""
+    before = everything(synced, SCHEMAS)
+    _spoil(synced)
+    found = verify(synced).findings
+    assert [(one.part, one.problem) for one in found] == [
+        ("meta.restatements", "1 reads changed more rows, or fewer, than are in it")
+    ]
+    assert doctor(synced).is_cured
+    assert everything(synced, SCHEMAS) == before
+    assert verify(synced).findings == []
+
+
+def test_changes_in_no_file_any_more_are_said_once_and_stay_a_note(service: StatedService, synced: Settings) -> None:
+    """With the raw file of a restating read gone, and the ledger's file too, the doctor says which changes are lost."""
+    service.sync_state(synced, 3)
+    told = rows(synced, _TOLD)
+    newest = max(landed_files(synced.raw_dir))
+    newest.unlink()
+    assert len(doctor(synced, is_quick=True).lost) == 1
+    newest_file = max(_data_files(synced, "meta/restatements"), key=lambda path: path.stat().st_mtime_ns)
+    newest_file.unlink()
+    done = doctor(synced)
+    assert not done.is_cured
+    assert done.after.findings == []
+    assert [one for one in done.lost if LOST_CHANGES in one] == [
+        f"vector_stores of default read at 2026-11-20 00:03: {LOST_CHANGES}; the days are as the service gave them"
+    ]
+    assert rows(synced, _TOLD) == told[:2]
+    again = doctor(synced)
+    assert again.is_cured
+    assert any(LOST_CHANGES in note for note in again.found.notes)
+    service.sync_state(synced, 4)
+    assert [change for _, change, _, _ in rows(synced, _TOLD)] == ["updated"] * 4
+    assert verify(synced).findings == []
+
+
+def test_no_change_is_made_up_across_a_raw_file_that_is_gone(service: StatedService, synced: Settings) -> None:
+    """Raw without a read in the middle would tell another `before`: such a change is lost rather than invented."""
+    service.sync_state(synced, 3)
+    told = rows(synced, _TOLD)
+    sorted(landed_files(synced.raw_dir))[1].unlink()
+    assert not doctor(synced, is_quick=True).is_cured
+    for path in _data_files(synced, "meta/restatements"):
+        path.unlink()
+    done = doctor(synced)
+    assert done.after.findings == []
+    assert sum(LOST_CHANGES in one for one in done.lost) == 2
+    assert set(rows(synced, _TOLD)) < set(told)
+    assert verify(synced).findings == []
+
+
+def test_a_replay_that_may_forget_counts_what_its_ledger_has(service: StatedService, synced: Settings) -> None:
+    """Where raw lost a read's days the log's counts of its changes go with them: nothing differs afterwards."""
+    service.sync_state(synced, 3)
+    max(landed_files(synced.raw_dir)).unlink()
+    doctor(synced, is_quick=True)
+    replay(synced, may_forget=True)
+    assert verify(synced).findings == []
+
+
+def test_a_list_of_names_in_no_file_any_more_is_said(world: World, data_dir: Path) -> None:
+    """With the newest list gone from raw and from the table, the doctor does not call the older names a cure."""
+    settings = world.settings(data_dir)
+    for days in (0, 60):
+        world.clock.advance(timedelta(days=days))
+        today = world.clock().date()
+        world.sync(settings, last_days(1, today), ["vector_stores"], lists=[LISTS["users"]])
+    max(landed_files(settings.raw_dir, table="dims.users")).unlink()
+    assert not doctor(settings, is_quick=True).is_cured
+    max(_data_files(settings, "dims/users"), key=lambda path: path.stat().st_mtime_ns).unlink()
+    done = doctor(settings)
+    assert done.lost == [
+        "dims.users of default: what was read on 2027-01-19 15:20 is in no file any more; the next sync reads the list "
+        "as it is then"
+    ]
+    assert done.after.findings == []
+    assert doctor(settings).is_cured
