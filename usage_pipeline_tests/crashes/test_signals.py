@@ -17,6 +17,7 @@ from usage_pipeline.windows import utc_now
 from usage_pipeline_tests.crashes import works
 from usage_pipeline_tests.crashes.seen import seen
 from usage_pipeline_tests.crashes.warm import Child, started
+from usage_pipeline_tests.twins import first_quick
 from usage_pipeline_tests.world import open_world
 
 LINE = "usage-pipeline: interrupted; what was not committed is unchanged."
@@ -85,7 +86,7 @@ def _terminated(child: Child, said: Path) -> None:
     assert said.read_text().splitlines() == [LINE]
 
 
-@pytest.mark.parametrize("fault", [_hanging, _busy])
+@pytest.mark.parametrize("fault", first_quick(_hanging, _busy))
 def test_it_ends_while_it_reads_or_waits_to_ask_again(tmp_path: Path, fault: Callable[[Any, Event], Any]) -> None:
     """Neither an answer that does not come nor the minute that a busy service asks for is waited for."""
     asked = Event()
@@ -95,7 +96,7 @@ def test_it_ends_while_it_reads_or_waits_to_ask_again(tmp_path: Path, fault: Cal
         assert [path for path in settings.data_dir.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("lock", [REPLAY_LOCK, WAREHOUSE_LOCK])
+@pytest.mark.parametrize("lock", first_quick(REPLAY_LOCK, WAREHOUSE_LOCK))
 def test_it_ends_while_it_writes_or_publishes(tmp_path: Path, lock: str) -> None:
     """Before its first write, or between the lake and the published file, it ends though what it waits for is held."""
     with ExitStack() as stack:

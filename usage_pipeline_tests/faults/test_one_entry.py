@@ -18,6 +18,7 @@ from usage_pipeline.sync import choose_endpoints, sync
 from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.faults.stated import WINDOW, StatedService
+from usage_pipeline_tests.twins import first_quick
 from usage_pipeline_tests.world import everything, rows, versions
 
 pytestmark = pytest.mark.marts("usage_daily")
@@ -31,7 +32,7 @@ def _empty(entry: Path) -> None:
     entry.write_bytes(b"")
 
 
-DAMAGES = pytest.mark.parametrize("spoil", [_empty, Path.unlink], ids=["emptied", "deleted"])
+DAMAGES = pytest.mark.parametrize("spoil", first_quick(_empty, Path.unlink, ids=["emptied", "deleted"]))
 
 
 def _history(settings: Settings) -> list[object]:
@@ -148,7 +149,7 @@ def test_replay_keeps_what_a_lost_raw_file_did(service: StatedService, synced: S
     assert everything(synced, ("usage", "marts", "meta")) == before
 
 
-@pytest.mark.parametrize("ledger", ["restatements", "sync_log"])
+@pytest.mark.parametrize("ledger", first_quick("restatements", "sync_log"))
 def test_replay_refuses_where_raw_and_the_account_of_it_are_gone(
     service: StatedService, synced: Settings, ledger: str
 ) -> None:

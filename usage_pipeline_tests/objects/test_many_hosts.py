@@ -17,15 +17,11 @@ from usage_pipeline.windows import Window
 from usage_pipeline_tests.objects.bucket import Application, Bucket, losing_answers
 from usage_pipeline_tests.objects.conftest import Host
 from usage_pipeline_tests.oracle.points import Killed, at, killing, small
+from usage_pipeline_tests.twins import first_quick
 from usage_pipeline_tests.world import TODAY, World, everything, last_days, open_world, rows
 
 ENDPOINTS = ["costs", "completions"]
 SCHEMAS = ("usage", "marts")
-
-
-def _first_quick(*values: Any) -> list[Any]:
-    """All of them; those after the first only when asked for."""
-    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +50,7 @@ def _days(first: int, last: int) -> Window:
 
 
 @pytest.mark.parametrize(
-    "windows", _first_quick((_days(2, 0), _days(2, 0)), (_days(2, 2), _days(1, 0)), (_days(2, 1), _days(1, 0)))
+    "windows", first_quick((_days(2, 0), _days(2, 0)), (_days(2, 2), _days(1, 0)), (_days(2, 1), _days(1, 0)))
 )
 def test_two_hosts_sync_at_once(
     windows: tuple[Window, Window], still_world: World, host: Host, settings: Settings
@@ -76,7 +72,7 @@ def test_two_hosts_sync_at_once(
 
 @pytest.mark.parametrize(
     "point",
-    _first_quick(
+    first_quick(
         "before landing",
         "after landing",
         "after comparing",
@@ -100,7 +96,7 @@ def test_another_host_comes_between(point: str, still_world: World, host: Host, 
 
 
 @pytest.mark.parametrize(
-    "point", _first_quick("before the first mart", "after the first mart", "before the marts are remembered")
+    "point", first_quick("before the first mart", "after the first mart", "before the marts are remembered")
 )
 def test_another_host_builds_the_marts_meanwhile(
     point: str, still_world: World, host: Host, settings: Settings
@@ -144,7 +140,7 @@ def test_a_clock_that_is_ahead_does_not_make_a_mart_stale(still_world: World, ho
 
 @pytest.mark.parametrize(
     "point",
-    _first_quick("after landing", "before the commit", "after the commit", "before the log rows", "before publishing"),
+    first_quick("after landing", "before the commit", "after the commit", "before the log rows", "before publishing"),
 )
 def test_a_killed_host_is_followed_by_another(point: str, world: World, bucket: Bucket, tmp_path: Path) -> None:
     """A host that dies between raw and commit, or before its log, leaves nothing that its folder was needed for."""
@@ -176,7 +172,7 @@ def test_raw_is_there_before_the_commit(still_world: World, host: Host, bucket: 
     assert min(commits[1:]) > raw  # the first entry makes the empty table
 
 
-@pytest.mark.parametrize("table", _first_quick("usage/costs", "meta/sync_log", "marts/cost_daily", "meta/mart_log"))
+@pytest.mark.parametrize("table", first_quick("usage/costs", "meta/sync_log", "marts/cost_daily", "meta/mart_log"))
 def test_a_commit_whose_answer_got_lost_counts_once(
     table: str, still_world: World, host: Host, bucket: Bucket, settings: Settings
 ) -> None:
@@ -203,6 +199,7 @@ def test_restatements_whose_answer_got_lost_are_noted_once(world: World, bucket:
     assert counted[0] == counted[1] > 0
 
 
+@pytest.mark.slow
 def test_many_hosts_append_to_one_log(still_world: World, host: Host) -> None:
     """Eight hosts that log at once lose no row."""
     logs = [CoverageLog(Lake(host(str(number)).lake_dir, host("x").lake_url)) for number in range(8)]

@@ -118,6 +118,7 @@ def test_a_lake_that_went_away_is_not_begun_anew(still_world: World, host: Host,
     assert bucket.keys() == set()
 
 
+@pytest.mark.slow
 def test_files_people_write_lie_at_the_url(still_world: World, host: Host, bucket: Bucket) -> None:
     """A budget counts for every host, so it is read from the URL; one that lies on a host alone is refused."""
     shared = host("a")

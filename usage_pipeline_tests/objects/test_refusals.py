@@ -19,6 +19,7 @@ from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline_tests.objects.bucket import Application, Bucket, failing
 from usage_pipeline_tests.objects.conftest import SECRET, Host
+from usage_pipeline_tests.twins import first_quick
 from usage_pipeline_tests.world import NOW, World, everything, last_days
 
 pytestmark = pytest.mark.marts("cost_daily")
@@ -46,6 +47,7 @@ def test_out_of_reach(still_world: World, host: Host, monkeypatch: pytest.Monkey
     assert _nothing_stored(host("a"))
 
 
+@pytest.mark.slow
 def test_out_of_reach_after_it_was_not(still_world: World, host: Host, bucket: Bucket) -> None:
     """A store that goes away takes nothing along: what was published stays, and the next sync stores the rest."""
     shared = host("a")
@@ -62,7 +64,7 @@ def test_out_of_reach_after_it_was_not(still_world: World, host: Host, bucket: B
     assert verify(shared).findings == []
 
 
-@pytest.mark.parametrize("wanted", ["/raw/", "_delta_log/", ".parquet"])
+@pytest.mark.parametrize("wanted", first_quick("/raw/", "_delta_log/", ".parquet"))
 def test_puts_that_are_refused(
     wanted: str, still_world: World, host: Host, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,7 @@ def test_what_is_wrong_at_the_url_is_told_and_left(shared: Settings, host: Host,
         refresh(host("b"))
 
 
+@pytest.mark.slow
 def test_a_read_that_never_reached_the_lake_is_brought_there(still_world: World, host: Host, shared: Settings) -> None:
     """Of a host that was killed between raw and commit, the doctor of any host finishes the work."""
     with pytest.raises(Killed), killing("before the commit"):
@@ -122,6 +123,7 @@ def test_a_read_that_never_reached_the_lake_is_brought_there(still_world: World,
     assert everything(shared) == everything(host("b"))
 
 
+@pytest.mark.slow
 def test_upkeep_is_done_at_the_url(
     still_world: World, host: Host, shared: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_focus_export_is_of_one_or_of_all(there: CliRunner) -> None:
     assert list(one["missing"]) == ["acme"]
 
 
+@pytest.mark.slow
 @pytest.mark.marts("usage_daily")
 def test_the_doctor_reads_again_with_the_keys_of_those_who_lost_it(many: Many, tmp_path: Path) -> None:
     """What twin lost comes back when twin's key may be used, and not by asking for acme."""
