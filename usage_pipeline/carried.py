@@ -24,7 +24,7 @@ from usage_pipeline.lake.snapshot import Pinned, coverage_of
 from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.vouched import EndpointDay, changed_days, lost_reads, missing_reads
 
-_Read = tuple[str, str, str, datetime]  # organization, endpoint, sync id, begin of the window
+_Read = tuple[str, str, str, datetime, datetime]  # organization, endpoint, sync id, begin of window and of reading
 
 _LEDGERS = ("meta.sync_log", "meta.restatements")
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _is_raw_missing(data_dir: Path, seals: Seals) -> bool:
 
 def _read(row: dict[str, Any]) -> _Read:
     """Which read a row of the log is of: a rebuild may find it changed nothing, and give it another commit id."""
-    return (row["organization"], row["endpoint"], row["sync_id"], row["window_start"])
+    return (row["organization"], row["endpoint"], row["sync_id"], row["window_start"], row["fetched_at"])
 
 
 def _days(row: dict[str, Any]) -> set[EndpointDay]:

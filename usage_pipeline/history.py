@@ -27,7 +27,7 @@ from usage_pipeline.lake.store import Lake
 from usage_pipeline.lake.vouched import lost_reads
 from usage_pipeline.windows import day_runs
 
-_Key = tuple[str, str, str, datetime]  # organization, endpoint, sync id and begin of a read's window
+_Key = tuple[str, str, str, datetime, datetime]  # organization, endpoint, sync id, begin of window and of reading
 
 _SHOWN = 3
 _log = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class History:
 
 
 def _key(read: AcceptedRead | Landed) -> _Key:
-    return (read.organization, read.endpoint, read.sync_id, read.window.start)
+    # When it began, too: a step of Dagster's that is tried again reads once more under the id of its run.
+    return (read.organization, read.endpoint, read.sync_id, read.window.start, read.fetched_at)
 
 
 def _repeated_days(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from usage_pipeline import sync as sync_module
 from usage_pipeline.errors import LakeDamaged
 from usage_pipeline.lake.landing import landed_files
 from usage_pipeline.lake.ledger import forget_days
@@ -146,6 +147,19 @@ def test_replay_takes_a_day_whose_raw_file_is_lost_from_the_next_that_has_it(dat
     sorted(landed_files(settings.raw_dir))[1].unlink()
     replay(settings)
     assert rows(settings, "select date, amount from usage.costs order by all") == before
+
+
+def test_two_reads_under_one_sync_id_are_two(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that Dagster tries again reads the window once more under its run's id: replay repeats both."""
+    monkeypatch.setattr(sync_module, "new_sync_id", lambda _now: "one-run")
+    service, settings = Played(NOW), played_settings(data_dir)
+    for minute, amount in enumerate(("1", "2", "3")):
+        _cost(service, 0, amount)
+        _sync_costs(service, settings, NOW + timedelta(minutes=minute), range(1))
+    before = _told(settings)
+    assert len(rows(settings, "from meta.sync_log")) == 3
+    replay(settings)
+    assert _told(settings) == before
 
 
 def test_a_landed_read_with_nothing_new_is_told_once(data_dir: Path) -> None:
