@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,17 +12,18 @@ import duckdb
 import pytest
 
 from usage_pipeline.endpoints import ENDPOINTS
-from usage_pipeline.errors import FixConfig, LakeDamaged
+from usage_pipeline.errors import FixConfig, LakeDamaged, WarehouseBusy
 from usage_pipeline.lake.engine import OFFLINE, connect
-from usage_pipeline.lake.locks import REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
+from usage_pipeline.lake.locks import REBUILD_LOCK, REPLAY_LOCK, WAREHOUSE_LOCK, exclusive, shared
 from usage_pipeline.lake.schemas import columns
 from usage_pipeline.lake.seals import seal_new
 from usage_pipeline.name_lists import NAME_LISTS
+from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
 from usage_pipeline_tests.played import Played, played_settings
-from usage_pipeline_tests.world import TODAY, World, last_days, open_world, rows
+from usage_pipeline_tests.world import TODAY, World, last_days, open_world, rows, versions
 
 pytestmark = pytest.mark.marts("cost_daily_by_project")
 
@@ -263,8 +265,6 @@ def test_hostile_names_are_data(data_dir: Path) -> None:
 
 def test_a_lock_held_elsewhere_is_waited_for_then_named(tmp_path: Path) -> None:
     """A second builder waits its time, then says who holds the lock; shared holders do not block each other."""
-    from usage_pipeline.errors import WarehouseBusy
-
     path = tmp_path / WAREHOUSE_LOCK
     with (
         exclusive(path),
@@ -277,6 +277,68 @@ def test_a_lock_held_elsewhere_is_waited_for_then_named(tmp_path: Path) -> None:
         pass
     with exclusive(path, deadline_seconds=0):
         pass
+
+
+_HOLDS = """
+import sys
+from pathlib import Path
+from usage_pipeline.lake.locks import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+_READS = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1], read_only=True) as con:
+    while True:
+        print(con.execute("select usage_bytes from usage.vector_stores").fetchall(), flush=True)
+        if not sys.stdin.readline():
+            break
+"""
+
+
+@contextmanager
+def _another_process(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun what the script does with the path, until its standard input ends."""
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.communicate(timeout=60)
+
+
+def _sync_value(service: Played, settings: Settings, value: int) -> None:
+    service.now += timedelta(hours=1)
+    service.put("vector_stores", FIRST, {"object": "organization.usage.vector_stores.result", "usage_bytes": value})
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+
+
+def test_a_second_process_is_told_who_works_and_changes_nothing(data_dir: Path) -> None:
+    """While one process rebuilds, a replay of another one is refused with the first one's number, nothing begun."""
+    settings = played_settings(data_dir)
+    _sync_value(Played(NOW), settings, 1)
+    before = versions(settings)
+    with _another_process(_HOLDS, data_dir / REBUILD_LOCK) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(WarehouseBusy, match=f"process {holder.pid}"):
+            replay(settings)
+    assert versions(settings) == before
+    replay(settings)
+
+
+def test_an_analyst_s_process_hinders_no_sync(data_dir: Path) -> None:
+    """With the published file open in another process a sync stores and publishes; that process sees its version."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _sync_value(service, settings, 1)
+    with _another_process(_READS, settings.warehouse_path) as analyst:
+        assert analyst.stdin is not None
+        assert analyst.stdout is not None
+        assert analyst.stdout.readline() == "[(1,)]\n"
+        _sync_value(service, settings, 2)
+        analyst.stdin.write("again\n")
+        analyst.stdin.flush()
+        assert analyst.stdout.readline() == "[(1,)]\n"
+    assert rows(settings, "select usage_bytes from usage.vector_stores") == [(2,)]
 
 
 def test_a_snapshot_holds_only_what_the_log_describes(tmp_path: Path) -> None:
