@@ -14,6 +14,10 @@ from usage_pipeline.marts.derived_meters import meter_relations
 from usage_pipeline.marts.derived_names import name_relations
 from usage_pipeline.marts.views import blank_relation
 
+# What adds up or tells apart the rows of usage, day by day: as heavy as there are rows, which only these views read one
+# by one. Plain SQL, so that another engine can compute them (spark.py).
+GROUPED_VIEWS = ("daily_measures", "model_usage", "usage_meters", "models_used")
+
 # Costly to plan, small (bills have a row per day and line), and read by several marts.
 SHARED_VIEWS = {"billed_rows", "models"}
 
@@ -25,7 +29,7 @@ def derived_relations() -> list[Relation]:
     """Every derived view, each after those it reads."""
     return [
         Relation(schema="derived", name="daily_measures", sql=_daily_measures(), comment="Measures per day, long."),
-        Relation(schema="derived", name="model_usage", sql=_model_usage(), comment="Rows of endpoints with models."),
+        Relation(schema="derived", name="model_usage", sql=_model_usage(), comment="Tokens and requests by model."),
         *line_relations(),
         *meter_relations(),
         *name_relations(),
@@ -63,15 +67,17 @@ def _with_models() -> list[Endpoint]:
 
 
 def _model_usage() -> str:
+    """What the endpoints with models count alike, per day, project and model."""
     selects = []
     for endpoint in _with_models():
         has = {m.name for m in endpoint.measures}
         measures = ", ".join(
-            identifier(name) if name in has else f"null::bigint as {identifier(name)}" for name in _MODEL_MEASURES
+            f"{f'sum({identifier(name)})::bigint' if name in has else 'null::bigint'} as {identifier(name)}"
+            for name in _MODEL_MEASURES
         )
         selects.append(
             f"select organization, date, {literal(endpoint.name)} as endpoint, project_id, model, {measures} "  # noqa: S608
-            f"from usage.{identifier(endpoint.name)}"
+            f"from usage.{identifier(endpoint.name)} group by all"
         )
     return "\nunion all ".join(selects)
 
@@ -81,31 +87,42 @@ def _daily_measures() -> str:
 
 
 def _measures_of(endpoint: Endpoint) -> str:
-    """An endpoint's measures per day and project, long; rows where the service gave no number do not count.
+    """An endpoint's measures per day and project, long; where the service gave no number there is no row.
 
-    The endpoint's rows are read once for all its measures.
+    They are added up before they are made long, for there are many rows; and after, for labels may be units.
     """
+    labels = [identifier(label.name) for label in endpoint.labels]
+    key = ", ".join(["organization, date, project_id", *labels])
+    counted = ", ".join(f"{_counted(measure)} as {identifier(measure.name)}" for measure in endpoint.measures)
+    sums = ", ".join(f"sum({name})::{_VALUE} as {name}" for name in (identifier(m.name) for m in endpoint.measures))
     told = ", ".join(_told(endpoint, measure) for measure in endpoint.measures)
+    rows = f"select {key}, {counted} from usage.{identifier(endpoint.name)}"  # noqa: S608 - own names
     return (
         f"select organization, date, {literal(endpoint.name)} as endpoint, project_id, "  # noqa: S608 - own names
         f"told.measure, told.unit, told.is_additive, sum(told.value)::{_VALUE} as value "
         f"from (select organization, date, project_id, unnest([{told}]) as told "
-        f"from usage.{identifier(endpoint.name)}) where told.value is not null group by all"
+        f"from (select {key}, {sums} from ({rows}) group by all)) "
+        "where told.value is not null group by all"
     )
 
 
+def _counted(measure: Measure) -> str:
+    """What of a row counts: all but a level before the day's last bucket that has a number.
+
+    A level may be added up over groups, never over time.
+    """
+    name = identifier(measure.name)
+    if measure.is_additive:
+        return name
+    last = f"max(bucket_start) filter ({name} is not null) over (partition by organization, date)"
+    return f"case when bucket_start = {last} then {name} end"
+
+
 def _told(endpoint: Endpoint, measure: Measure) -> str:
-    """One measure of a row as a struct."""
+    """One measure as a struct."""
     labels = {label.name for label in endpoint.labels}
     unit = identifier(measure.unit) if measure.unit in labels else literal(measure.unit)
-    value = f"{identifier(measure.name)}::{_VALUE}"
-    if not measure.is_additive:
-        # A level: add it up over groups, never over time; the day's last bucket with a number says how it stood.
-        last = (
-            f"max(bucket_start) filter ({identifier(measure.name)} is not null) over (partition by organization, date)"
-        )
-        value = f"case when bucket_start = {last} then {value} end"
     return (
         f"{{measure: {literal(measure.name)}, unit: {unit}, is_additive: {str(measure.is_additive).lower()}, "
-        f"value: {value}}}"
+        f"value: {identifier(measure.name)}}}"
     )

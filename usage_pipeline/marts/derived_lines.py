@@ -61,10 +61,11 @@ window one_day as (partition by organization, date)"""  # noqa: S608 - own text
 
 
 def line_relations() -> list[Relation]:
-    """`derived.cost_lines`, `derived.billed_rows` over it, and `derived.models`."""
+    """`derived.cost_lines`, `derived.billed_rows` over it, `derived.models_used`, and `derived.models` over it."""
     return [
         Relation(schema="derived", name="cost_lines", sql=_cost_lines(), comment="Billed rows with line items parsed."),
         Relation(schema="derived", name="billed_rows", sql=_BILLED_ROWS, comment="What a bill tells apart, summed."),
+        Relation(schema="derived", name="models_used", sql=_models_used(), comment="Models used, each day."),
         Relation(schema="derived", name="models", sql=_models(), comment="Models used, with their comparable names."),
     ]
 
@@ -92,15 +93,20 @@ def _with_models() -> list[Endpoint]:
     return [endpoint for endpoint in ENDPOINTS.values() if "model" in endpoint.dimension_names]
 
 
-def _models() -> str:
-    used = "\nunion ".join(
+def _models_used() -> str:
+    """The distinct models of each day."""
+    return "\nunion ".join(
         f"select organization, date, model from usage.{identifier(endpoint.name)}"  # noqa: S608 - own names
         for endpoint in _with_models()
     )
+
+
+def _models() -> str:
+    """The models used, with the names by which bills and usage can be compared."""
     return (
         f"select *, {model_family_sql('base_model')} as model_family from ("  # noqa: S608 - own text
         f"select *, {base_model_sql('model_key')} as base_model from ("
-        f"select organization, date, model, {model_key_sql('model')} as model_key from ({used})))"
+        f"select organization, date, model, {model_key_sql('model')} as model_key from derived.models_used))"
     )
 
 

@@ -143,13 +143,12 @@ def _unit_meter(endpoint: Endpoint, measure: Measure) -> str:
 def _token_meters(endpoints: list[Endpoint]) -> str:
     """All token endpoints' rows, their tokens split into meters row by row and then added up."""
     sums = ", ".join(f"sum({count})::bigint as {identifier(meter)}" for meter, count in TOKEN_METERS.items())
-    meters = ", ".join(map(literal, TOKEN_METERS))
-    counts = ", ".join(map(identifier, TOKEN_METERS))
+    told = ", ".join(f"{{meter: {literal(meter)}, quantity: {identifier(meter)}}}" for meter in TOKEN_METERS)
     names = "organization, date, endpoint, " + ", ".join(name for name, _ in _DIMENSIONS) + ", has_tiers, has_batch"
     return (
-        f"select {names}, meter, 'tokens' as unit, quantity from ("  # noqa: S608 - own names
-        f"select {names}, unnest([{meters}]) as meter, unnest([{counts}]) as quantity from ("
-        f"select {names}, {sums} from ({_parts(_token_rows(endpoints))}) group by all)) where quantity <> 0"
+        f"select {names}, told.meter, 'tokens' as unit, told.quantity from ("  # noqa: S608 - own names
+        f"select {names}, unnest([{told}]) as told from ("
+        f"select {names}, {sums} from ({_parts(_token_rows(endpoints))}) group by all)) where told.quantity <> 0"
     )
 
 

@@ -6,9 +6,8 @@ select
     endpoint,
     project_id,
     model,
-    sum(num_model_requests)::bigint as num_model_requests,
-    sum(input_tokens)::bigint as input_tokens,
-    sum(input_cached_tokens)::bigint as input_cached_tokens,
-    sum(output_tokens)::bigint as output_tokens
+    num_model_requests,
+    input_tokens,
+    input_cached_tokens,
+    output_tokens
 from derived.model_usage
-group by all

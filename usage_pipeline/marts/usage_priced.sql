@@ -14,7 +14,7 @@ days as (
     group by all
 ),
 
-metered as (
+metered as materialized (
     select meters.*, days.priced_on
     from derived.usage_meters as meters
     join days on days.date = meters.date

@@ -169,7 +169,7 @@ def test_a_changed_query_computes_every_day_again(data_dir: Path, monkeypatch: p
     service.put("embeddings", FIRST, {**result, "input_tokens": 7})
     service.sync(settings, Window.of_times(FIRST, FIRST + 2 * DAY), "embeddings")
     marts = dict(load_marts())
-    changed = marts["usage_daily_by_model"].sql.replace("as input_tokens", "as total_input_tokens")
+    changed = marts["usage_daily_by_model"].sql.replace(" input_tokens", " input_tokens as total_input_tokens")
     marts["usage_daily_by_model"] = replace(marts["usage_daily_by_model"], sql=changed)
     for module in (build, tables):
         monkeypatch.setattr(module, "load_marts", lambda: marts)  # stands for a newer version of the package
