@@ -27,6 +27,7 @@ STORE_SECRETS = (
     "GOOGLE_SERVICE_ACCOUNT_KEY",
 )
 _LAKE_URL = re.compile(r"(s3|gs|abfss)://[A-Za-z0-9][A-Za-z0-9._@-]*(/[A-Za-z0-9._-]+)*")
+_SPARK_MASTER = re.compile(r"local(\[[0-9*,]+\])?|yarn|(spark|sc|k8s)://[A-Za-z0-9][A-Za-z0-9.,:/_-]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SERVICE = "api.openai.com"
@@ -35,6 +36,7 @@ _EXTRA = "usage-pipeline[scale]"
 _MISPLACED = "that looks like a key, which must not be here: take it out and revoke it"
 
 Executor = Literal["in_process", "multiprocess", "celery", "k8s"]
+MartEngine = Literal["duckdb", "spark"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +153,21 @@ def check_lake_url(value: str) -> str:
             "prefix; credentials are taken from the environment, never from the address"
         )
     return url
+
+
+def check_spark_master(value: str) -> str:
+    """Where Spark is; what would be a credential in it is refused and not quoted.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    master = value.strip()
+    if looks_like_key(master) or not _SPARK_MASTER.fullmatch(master):
+        raise ValueError(
+            "needs the form spark://host:7077, sc://host:15002, k8s://..., yarn or local[*]; an address with a token "
+            "goes into SPARK_REMOTE, which Spark reads itself"
+        )
+    return master
 
 
 def check_webhook(value: str) -> str | None:

@@ -26,12 +26,14 @@ from usage_pipeline.setting_checks import (
     ALLOW_HOST,
     STORE_SECRETS,
     Executor,
+    MartEngine,
     check_base_url,
     check_executor,
     check_host,
     check_label,
     check_lake_url,
     check_path,
+    check_spark_master,
     check_webhook,
     clean_key,
 )
@@ -81,6 +83,8 @@ class Settings(BaseSettings):
     webhook_url: SecretStr | None = Field(default=None, validation_alias="USAGE_PIPELINE_WEBHOOK_URL")
     executor: Executor = Field(default="in_process", validation_alias="USAGE_PIPELINE_EXECUTOR")
     lake_url: str | None = Field(default=None, validation_alias="USAGE_PIPELINE_LAKE_URL")
+    mart_engine: MartEngine = Field(default="duckdb", validation_alias="USAGE_PIPELINE_MART_ENGINE")
+    spark_master: str | None = Field(default=None, validation_alias="USAGE_PIPELINE_SPARK_MASTER")
     _membership: Membership | None = PrivateAttr(default=None)
 
     @classmethod
@@ -133,6 +137,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_base_url(cls, value: str, others: ValidationInfo) -> str:
         return check_base_url(value, others.data.get("allow_host"))
+
+    @field_validator("spark_master")
+    @classmethod
+    def _check_spark_master(cls, value: str | None) -> str | None:
+        return None if value is None else check_spark_master(value)
 
     @field_validator("lake_url")
     @classmethod

@@ -34,6 +34,7 @@ from usage_pipeline.marts.build import Built, MartBuild, build_marts
 from usage_pipeline.marts.fingerprints import Contents
 from usage_pipeline.marts.inputs import inputs_state, load_inputs, take_inputs
 from usage_pipeline.marts.macros import published_macros
+from usage_pipeline.marts.spark import Spark
 from usage_pipeline.marts.tables import mart_relations
 from usage_pipeline.marts.views import view_relations
 from usage_pipeline.name_lists import LISTS
@@ -59,7 +60,8 @@ def refresh(settings: Settings, tell: Tell = tell_nobody) -> Refresh:
     Raises:
         NewerFormat: a newer version wrote the lake; nothing was changed.
         FixConfig: a file people write (budgets.csv, prices.csv, tags.csv) is wrong; the lake is up to date, the
-            published file as it was.
+            published file as it was. Or Spark is to build and not installed.
+        RetryLater: Spark did not build; the published file is as it was.
         WarehouseBusy: another process kept building, or writers never paused.
         LakeDamaged: the tables do not hold what the coverage log says; nothing was published.
         LakeUnwritable: the disk or a folder refused; nothing was published.
@@ -98,7 +100,11 @@ def _built(settings: Settings, lake: Lake, seals: Seals, tell: Tell) -> tuple[Sn
     snapshot = take_snapshot(lake)
     check_rows(snapshot)
     check_unsealed(snapshot, seals)
-    return snapshot, build_marts(lake, Contents(snapshot), tell=tell)
+    return snapshot, build_marts(lake, Contents(snapshot), tell=tell, spark=_spark(settings))
+
+
+def _spark(settings: Settings) -> Spark | None:
+    return Spark(data_dir=settings.data_dir, master=settings.spark_master) if settings.mart_engine == "spark" else None
 
 
 _Done = TypeVar("_Done")
@@ -163,4 +169,5 @@ class Workbench:
             load_inputs(lake, settings.data_dir, settings.labels)
             # The state from before all this was read: what changes meanwhile is seen by the next build.
             self._contents, self._state = Contents(take_snapshot(lake)), state
-        return next(build for build in build_marts(lake, self._contents, [name]).builds if build.mart == name)
+        built = build_marts(lake, self._contents, [name], spark=_spark(settings))
+        return next(build for build in built.builds if build.mart == name)

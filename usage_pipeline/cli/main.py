@@ -11,6 +11,7 @@ import typer
 
 from usage_pipeline.cli.export_commands import export
 from usage_pipeline.cli.options import Endpoints, Json, Label, Labels, Quiet
+from usage_pipeline.cli.stored_commands import build_marts, publish, replay
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,27 +131,8 @@ def gaps(organization: Labels = None, as_json: Json = False) -> None:
     run_gaps(labels=organization, as_json=as_json)
 
 
-@app.command()
-def replay(
-    may_forget: Annotated[
-        bool,
-        typer.Option("--may-forget", help="Go on where raw files are missing: drop their days, or take older files."),
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Rebuild the lake and the warehouse from the raw archive, without network."""
-    from usage_pipeline.cli.sync import run_replay
-
-    run_replay(may_forget=may_forget, as_json=as_json, is_quiet=quiet)
-
-
-@app.command()
-def publish(as_json: Json = False, quiet: Quiet = False) -> None:
-    """Bring marts and warehouse.duckdb up to date from the lake: after moving the data folder or losing the file."""
-    from usage_pipeline.cli.sync import run_publish
-
-    run_publish(as_json=as_json, is_quiet=quiet)
+for _stored in (replay, publish, build_marts):
+    app.command(_stored.__name__.replace("_", "-"))(_stored)
 
 
 # A query may begin with a comment, `-- like this`: that is no option.

@@ -1,4 +1,4 @@
-"""The commands that change the warehouse: `sync`, `replay`, `publish`."""
+"""The commands that change the warehouse: `sync`, `replay`, `publish`, `build-marts`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +18,7 @@ from usage_pipeline.organizations import Organizations
 from usage_pipeline.plan import asked_window, planned_reads
 from usage_pipeline.progress import Tell, tell_nobody
 from usage_pipeline.replay import replay
+from usage_pipeline.setting_checks import MartEngine
 from usage_pipeline.settings import Settings
 from usage_pipeline.sync import SyncReport, choose_endpoints, make_client, sync
 from usage_pipeline.sync_many import ManyReport, OrganizationSync, sync_many
@@ -238,10 +239,13 @@ def run_replay(*, may_forget: bool, as_json: bool, is_quiet: bool) -> None:
         print_table(None, columns, [(done.files, done.left_out, done.rows, str(done.refreshed.path))])
 
 
-def run_publish(*, as_json: bool, is_quiet: bool) -> None:
-    """Refresh the warehouse and report what was computed."""
+def run_publish(*, as_json: bool, is_quiet: bool, engine: MartEngine | None = None) -> None:
+    """Refresh the warehouse, by this engine or the one that is set, and report what was computed."""
+    settings = Organizations.from_env().folder
+    if engine is not None:
+        settings = settings.model_copy(update={"mart_engine": engine})
     with progress(quiet=as_json or is_quiet) as tell:
-        done = refresh(resident(Organizations.from_env().folder), tell)
+        done = refresh(resident(settings), tell)
     if as_json:
         print_json({"marts": _mart_dicts(done), "published": str(done.path)})
     elif not is_quiet:

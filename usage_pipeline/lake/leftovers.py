@@ -18,6 +18,7 @@ from usage_pipeline.lake.locks import REBUILD_LOCK, exclusive
 from usage_pipeline.lake.seals import Seals
 
 WORKSHOPS = ("lake.replay", "lake.doctor")
+GROUPED = "marts.spark"  # Spark's, during a build, which holds the warehouse's lock, as who sweeps does
 _FOLDERS = ("raw", "lake", "exports")
 _AGE_SECONDS = 24 * 3600
 # Ours, and DuckDB's log beside one of ours; a commit of delta-rs in the making; a file it has not finished.
@@ -32,7 +33,8 @@ def sweep(data_dir: Path, seals: Seals) -> list[Path]:
     A file that cannot be removed is a warning: what was published stays published.
     """
     swept = []
-    for path in (*_old_files(data_dir, seals), *_workshops(data_dir)):
+    grouped = [data_dir / GROUPED] if (data_dir / GROUPED).exists() else []
+    for path in (*_old_files(data_dir, seals), *_workshops(data_dir), *grouped):
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             swept.append(path)

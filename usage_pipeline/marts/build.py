@@ -6,6 +6,7 @@ tables.py, locking and publishing are warehouse.py's.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ from usage_pipeline.lake.schemas import PART, part_format, storage_parts
 from usage_pipeline.lake.seals import forget_seals
 from usage_pipeline.lake.snapshot import Pinned, Relation, Snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts.derived import SHARED_VIEWS
+from usage_pipeline.marts.derived import GROUPED_VIEWS, SHARED_VIEWS
 from usage_pipeline.marts.fingerprints import (
     Contents,
     DayPrints,
@@ -33,10 +34,11 @@ from usage_pipeline.marts.fingerprints import (
     remember,
 )
 from usage_pipeline.marts.registry import Mart, load_marts
+from usage_pipeline.marts.spark import NOTHING_GROUPED, Grouped, Spark
 from usage_pipeline.marts.tables import pin_mart
+from usage_pipeline.marts.tasks import Task, groups, portions
 from usage_pipeline.progress import Tell, tell_nobody
 
-_MOST_ROWS = 200_000  # of usage and costs, that a mart is computed from at once
 _ALL = "all"  # the storage partition of a mart of scope whole
 _WANTED = pa.schema([("organization", pa.string()), ("date", pa.date32())])
 _Of = tuple[tuple[str, ...], tuple[date, ...]]  # organizations and days
@@ -60,19 +62,26 @@ class Built:
 
 
 def build_marts(
-    lake: Lake, contents: Contents, names: Iterable[str] | None = None, *, tell: Tell = tell_nobody
+    lake: Lake,
+    contents: Contents,
+    names: Iterable[str] | None = None,
+    *,
+    tell: Tell = tell_nobody,
+    spark: Spark | None = None,
 ) -> Built:
     """Bring marts (all, or the named ones and what they read) up to date with what a snapshot holds.
 
-    The caller holds the warehouse's lock: two builders of different snapshots would mix them.
+    The caller holds the warehouse's lock: two builders of different snapshots would mix them. With `spark` the rows of
+    usage are grouped there.
 
     Raises:
+        FixConfig, RetryLater: Spark is not there, or failed; no mart was changed.
         CommitConflict: another host, which has a lock of its own, built meanwhile; what was built is to be built anew.
     """
     with workspace() as con:
         builder = _Builder(con, lake, contents.snapshot, Memory(lake))
         try:
-            builds = _build_marts(builder, contents, names, tell)
+            builds = _build_marts(builder, contents, names, tell, spark)
             return Built(builds=builds, pinned={one.mart: builder.pinned(one.mart) for one in builds})
         finally:  # one mart that fails must not make the others forget
             remember(builder.memory, builder.notes)
@@ -103,6 +112,8 @@ class _Builder:
     views: dict[tuple[str, str], str] = field(default_factory=dict)
     # Versions of the marts: nobody else writes them meanwhile.
     pins: dict[str, Pinned] = field(default_factory=dict)
+    # What another engine computed.
+    grouped: Grouped = NOTHING_GROUPED
 
     def pinned(self, name: str) -> Pinned:
         """The newest version of a mart."""
@@ -179,7 +190,9 @@ class _Builder:
 
     def _derive(self, relation: Relation, of: _Of) -> None:
         """Make a derived view; what several marts read of the same days is computed once."""
-        if relation.name not in SHARED_VIEWS:
+        if relation.name in self.grouped.files:
+            self._show([self.grouped.relation(relation, *of)])
+        elif relation.name not in SHARED_VIEWS:
             self._show([relation])
         elif self.shared.get(relation.name) != of:
             self.con.execute("create schema if not exists derived")
@@ -194,34 +207,44 @@ class _Builder:
         return Relation(schema="marts", name=name, sql=sql, comment="")
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A mart of an organization that is out of date: the days that changed, with what they are made of now."""
-
-    mart: Mart
-    organization: str
-    changed: DayPrints
-    has_before: bool
-
-    def days(self, contents: Contents) -> list[date]:
-        """The days to compute."""
-        return sorted(contents.days[self.organization] if self.mart.is_whole else self.changed)
-
-
-def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | None, tell: Tell) -> list[MartBuild]:
+def _build_marts(
+    builder: _Builder, contents: Contents, names: Iterable[str] | None, tell: Tell, spark: Spark | None
+) -> list[MartBuild]:
     marts = load_marts()
     wanted = _with_upstream(marts, marts if names is None else names)
     tasks = _tasks(builder, contents, wanted)
-    # Other hosts are told of every build: the versions of the marts that were pinned above are then those it stands on.
-    told = [one for one in tasks if one.has_before or builder.lake.mirror is not None]
-    announce(builder.memory, [note_of(one.mart, one.organization, 0, one.changed) for one in told])
+    with _grouped(spark, contents, tasks, tell) as grouped:
+        # Other hosts are told of every build: the versions of the marts that were pinned are then those it stands on.
+        told = [one for one in tasks if one.has_before or builder.lake.mirror is not None]
+        announce(builder.memory, [note_of(one.mart, one.organization, 0, one.changed) for one in told])
+        return _run(replace(builder, grouped=grouped), contents, wanted, tasks, tell)
+
+
+def _grouped(spark: Spark | None, contents: Contents, tasks: list[Task], tell: Tell) -> AbstractContextManager[Grouped]:
+    """What the marts that are out of date need of GROUPED_VIEWS, computed by Spark; nothing without it."""
+    needs = [
+        (task, views)
+        for task in tasks
+        if (views := {one.name for one in task.mart.derived if one.name in GROUPED_VIEWS})
+    ]
+    if spark is None or not needs:
+        return nullcontext(NOTHING_GROUPED)
+    tell("grouping usage by Spark", 0, 0)
+    days = {(task.organization, day) for task, _ in needs for day in task.days(contents)}
+    return spark.grouped(contents.snapshot, set().union(*(views for _, views in needs)), days)
+
+
+def _run(
+    builder: _Builder, contents: Contents, wanted: Iterable[str], tasks: list[Task], tell: Tell
+) -> list[MartBuild]:
+    rows_of = {**contents.rows, **builder.grouped.rows()}  # what there is to hold in memory
     builds = {name: MartBuild(mart=name, days=(), rows=0) for name in wanted}
-    for done, group in enumerate(groups := _groups(tasks, contents)):
-        tell("computing marts", done, len(groups))
+    for done, group in enumerate(found := groups(tasks, contents, rows_of)):
+        tell("computing marts", done, len(found))
         mart, organizations = group[0].mart, tuple(task.organization for task in group)
         days, keeps_others = group[0].days(contents), group[0].has_before
         rows: Counter[str] = Counter()
-        for portion in _portions(mart, organizations, days, contents):
+        for portion in portions(mart, organizations, days, rows_of):
             # Where nothing is remembered, whatever the table holds of the organizations goes.
             rows.update(builder.rebuild(mart, organizations, portion, keeps_others=keeps_others))
             keeps_others = True
@@ -233,7 +256,7 @@ def _build_marts(builder: _Builder, contents: Contents, names: Iterable[str] | N
     return list(builds.values())
 
 
-def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> list[_Task]:
+def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> list[Task]:
     """What is out of date, in the order in which each finds right what it reads."""
     marts, built = load_marts(), builder.memory.prints
     # All at once: a table that is made anew for one organization would be missing the others' rows.
@@ -248,40 +271,5 @@ def _tasks(builder: _Builder, contents: Contents, wanted: Collection[str]) -> li
             # Days the lake no longer knows go; the empty fingerprint says that they are gone.
             changed |= {day: "" for day, now in before.items() if now and day not in prints[name]}
             if changed or (not before and organization in builder.organizations(name)):
-                tasks.append(_Task(marts[name], organization, changed, bool(before)))
+                tasks.append(Task(marts[name], organization, changed, bool(before)))
     return tasks
-
-
-def _groups(tasks: list[_Task], contents: Contents) -> list[list[_Task]]:
-    """The tasks mart by mart; those of the same mart and days together, as many as fit into memory.
-
-    A query to plan and a commit to write cost more than the rows of a day of most organizations.
-    """
-    order = list(load_marts())
-    groups: list[list[_Task]] = []
-    open_groups: dict[tuple[str, bool, tuple[date, ...]], tuple[list[_Task], int]] = {}  # and their rows
-    for task in sorted(tasks, key=lambda one: order.index(one.mart.name)):
-        days = tuple(task.days(contents))
-        own = sum(contents.rows[task.organization, day] for day in days)
-        key = (task.mart.name, task.has_before, days)
-        group, rows = open_groups.get(key, ([], 0))
-        if not group or rows + own > _MOST_ROWS:
-            group, rows = [], 0
-            groups.append(group)
-        group.append(task)
-        open_groups[key] = (group, rows + own)
-    return groups
-
-
-def _portions(mart: Mart, organizations: Collection[str], days: list[date], contents: Contents) -> list[list[date]]:
-    """The days, in order, as many at a time as fit into memory together; all at once where the mart looks over days."""
-    portions: list[list[date]] = [[]]
-    rows = 0
-    for day in days:
-        own = sum(contents.rows[one, day] for one in organizations)
-        if rows + own > _MOST_ROWS and portions[-1] and not mart.is_whole:
-            portions.append([])
-            rows = 0
-        portions[-1].append(day)
-        rows += own
-    return portions
