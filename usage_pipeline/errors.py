@@ -8,6 +8,7 @@
     |   +-- RateLimited                   429 until the deadline
     +-- SourceChanged                  1  the service answered something the contract does not allow
     |   +-- BadPayload                    a body that is not a valid page
+    |       +-- PageTooLarge                one of more bytes than are taken: ask for fewer buckets
     |   +-- IncompleteListing             buckets missing, repeated with other content, or outside the window
     |   +-- RequestRefused                400: a parameter the service does not take
     |       +-- NotFound                  404, 410: there is nothing at this address
@@ -61,6 +62,10 @@ class SourceChanged(UsagePipelineError):
 
 class BadPayload(SourceChanged):
     """A body that is not a valid page of this endpoint."""
+
+
+class PageTooLarge(BadPayload):
+    """A body beyond the cap on its size; one of fewer buckets may be taken."""
 
 
 class IncompleteListing(SourceChanged):

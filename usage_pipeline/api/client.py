@@ -9,6 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,18 +22,19 @@ from usage_pipeline.api.grouping import Segment, floor_day, relent, split_at_flo
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.api.name_reads import read_list
 from usage_pipeline.api.page_query import Filters, PageQuery, check_aligned, checked_group_by, page_limit
-from usage_pipeline.api.paging import PageRead, read_pages
+from usage_pipeline.api.paging import PagedRead, PageRead, read_pages
 from usage_pipeline.api.portions import MOST_ROWS, reads_of
 from usage_pipeline.api.together import together
 from usage_pipeline.api.transport import RetryPolicy, Tally, Transport
 from usage_pipeline.endpoints import BucketWidth, Endpoint
-from usage_pipeline.errors import GroupingRefused, HistoryExceeded
+from usage_pipeline.errors import GroupingRefused, HistoryExceeded, PageTooLarge
 from usage_pipeline.name_lists import NameList
 from usage_pipeline.records import NamesRead, WindowRead
 from usage_pipeline.spool import Spool
 from usage_pipeline.windows import WIDTH_SECONDS, Window, day_start, utc_now
 
 _GROUPING_TRIES = 12  # floors and drops of one window; an endpoint has at most seven dimensions
+_FEWER = 4  # how many parts a page that is too large is read in
 CONCURRENCY = 8  # requests under way at most
 
 
@@ -78,6 +80,7 @@ class UsageClient:
         self._most_rows = most_rows
         self._on_page = on_page
         self._floors: dict[str, dict[str, int]] = {}
+        self._limits: dict[tuple[str, BucketWidth], int] = {}  # where whole pages were too large to take
         self._transport = Transport(
             base_url=base_url,
             key=key,
@@ -231,24 +234,41 @@ class UsageClient:
     ) -> list[WindowRead]:
         """The sub-windows of a window, read concurrently: one failing or being cancelled ends the others."""
         fetched_at = self._clock()
-        window, limit = segment.window, page_limit(endpoint, width).maximum
+        window, key = segment.window, (endpoint.name, width)
+        most = page_limit(endpoint, width).maximum
         check_aligned(endpoint, window, width)
         query = PageQuery(
             start_time=window.start_time,
             end_time=window.end_time,
             bucket_width=width,
             group_by=segment.group_by,
-            limit=limit,
             filters=filters,
         )
 
         async def fetch(page_query: PageQuery) -> PageRead:
             return await self._read_page(endpoint, page_query, tally)
 
-        parts = await together(
-            [read_pages(fetch, query, part, width, f"{endpoint.name} {part}") for part in window.pages(width, limit)]
-        )
-        return reads_of(endpoint.name, segment, width, fetched_at, parts, tally, most_rows)
+        async def read_part(part: Window) -> list[PagedRead]:
+            """The part by one page or, where such pages are too large to take, by several of fewer buckets."""
+            where, limit = f"{endpoint.name} {part}", self._limits.get(key, most)
+            pieces = list(part.pages(width, limit))
+            if len(pieces) > 1:
+                return [one for piece in pieces for one in await read_part(piece)]
+            try:
+                return [await read_pages(fetch, replace(query, limit=limit), part, width, where)]
+            except PageTooLarge:
+                buckets = min(limit, len(part.bucket_starts(width)))
+                if buckets == 1:
+                    raise
+                fewer = max(1, buckets // _FEWER)
+                self._limits[key] = min(fewer, self._limits.get(key, fewer))
+                first, *others = await read_part(part)
+                note = f"{where}: a page of {buckets} buckets was too large to take; read {fewer} at a time."
+                return [replace(first, notes=(*first.notes, note)), *others]
+
+        parts = await together([read_part(part) for part in window.pages(width, self._limits.get(key, most))])
+        whole = [one for found in parts for one in found]
+        return reads_of(endpoint.name, segment, width, fetched_at, whole, tally, most_rows)
 
     async def _read_page(self, endpoint: Endpoint, query: PageQuery, tally: Tally) -> PageRead:
         where = f"{endpoint.name} {query.span}"

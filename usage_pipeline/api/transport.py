@@ -20,7 +20,7 @@ from usage_pipeline.api.connection import connections
 from usage_pipeline.api.error_answers import USAGE, Purpose, quoted, refusal
 from usage_pipeline.api.headers import retry_after, served_at
 from usage_pipeline.api.models import NotJson
-from usage_pipeline.errors import BadPayload, FixConfig, PermissionRefused, RateLimited, RetryLater
+from usage_pipeline.errors import BadPayload, FixConfig, PageTooLarge, PermissionRefused, RateLimited, RetryLater
 from usage_pipeline.memory import give_memory_back
 from usage_pipeline.records import RawPage
 from usage_pipeline.redaction import forms_of, redacted
@@ -248,7 +248,7 @@ class Transport:
                 else:
                     raise
             if is_page and not is_whole:
-                raise BadPayload(f"{where}: the body exceeds {limit:,} bytes; ask for a shorter window.")
+                raise PageTooLarge(f"{where}: the body exceeds {limit:,} bytes; nothing of this read was kept.")
             target = response.request.url.raw_path.decode("ascii")
             return _Received(status=response.status_code, headers=response.headers, body=body, request=target)
 

@@ -31,7 +31,8 @@ def measure(asked: argparse.Namespace) -> Iterator[Row]:
             return
         work = Work(groups=asked.groups, days=asked.days, last_day=datetime.now(UTC).date() - timedelta(days=2))
         ours: dict[str, Cost] = {}
-        with serving_minutes(work.groups, *(["--gzip"] * asked.gzip)) as base:
+        keys = ["--keys", str(asked.keys), "--projects", str(asked.projects)] if asked.keys else []
+        with serving_minutes(work.groups, *(["--gzip"] * asked.gzip), *keys) as base:
             wanted = expected(base, work)
             for name in asked.only:
                 contender, folder = CONTENDERS[name], Path(made) / name
@@ -73,6 +74,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", type=int, default=100, help="rows of each minute (100: 144,000 rows a day)")
     parser.add_argument("--days", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--keys", type=int, help="so many keys, of which each minute has rows of --groups")
+    parser.add_argument("--projects", type=int, default=500, help="of which each key has one")
     parser.add_argument("--gzip", action="store_true", help="compress answers for those who ask")
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "usage_pipeline_benchmarks")
     parser.add_argument("--slow", type=float, metavar="SECONDS", help="only a year at 1d, each answer after so long")

@@ -1,10 +1,12 @@
 """The far side of the benchmark: a process that answers with pre-rendered pages as fast as a socket takes them.
 
-    python -m usage_pipeline_tests.benchmarks.server GROUPS [EXTRA_REQUESTS] [SECONDS_PER_ANSWER]
+    python -m usage_pipeline_tests.benchmarks.server GROUPS [EXTRA_REQUESTS] [SECONDS_PER_ANSWER] [--gzip]
+        [--keys N --projects N]
 
 It prints its port. `GET /sums` tells what a day adds up to. Put serving here; the rows are work.py's.
 """
 
+import argparse
 import asyncio
 import gzip
 import json
@@ -23,10 +25,15 @@ _HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{more}Content-Leng
 class _Pages:
     """Pages of minute buckets; compressed ones are kept, for compressing them would be the bottleneck."""
 
-    def __init__(self, groups: int, extra: int) -> None:
-        self._minutes, self.sums = minutes(groups, extra)
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self._minutes, self.sums = minutes(asked.groups, asked.extra, asked.keys, asked.projects)
+        self._is_zipping = asked.gzip
         self._zipped: dict[str, bytes] = {}
         self.requests = 0
+
+    def is_zipped_for(self, head: bytes) -> bool:
+        """Whether who asked takes gzip, and it is to be had."""
+        return self._is_zipping and b"gzip" in head.lower()
 
     def body(self, target: str, *, is_zipped: bool) -> bytes:
         """The answer to a request target."""
@@ -75,7 +82,7 @@ async def _serve(pages: _Pages, seconds: float) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 await asyncio.sleep(seconds)
-                is_zipped = _ZIP and b"gzip" in head.lower()
+                is_zipped = pages.is_zipped_for(head)
                 body = pages.body(head.split(b" ", 2)[1].decode(), is_zipped=is_zipped)
                 more = "Content-Encoding: gzip\r\n" if is_zipped else ""
                 writer.write(_HEAD.format(more=more, length=len(body)).encode())
@@ -90,8 +97,13 @@ async def _serve(pages: _Pages, seconds: float) -> None:
     await server.serve_forever()
 
 
-_ZIP = "--gzip" in sys.argv
-
 if __name__ == "__main__":
-    _groups, _extra, _seconds = (*(a for a in sys.argv[1:] if not a.startswith("--")), *"00")[:3]
-    asyncio.run(_serve(_Pages(int(_groups), int(_extra)), float(_seconds)))
+    _parser = argparse.ArgumentParser(prog="usage_pipeline_tests.benchmarks.server")
+    _parser.add_argument("groups", type=int)
+    _parser.add_argument("extra", type=int, nargs="?", default=0)
+    _parser.add_argument("seconds", type=float, nargs="?", default=0)
+    _parser.add_argument("--gzip", action="store_true")
+    _parser.add_argument("--keys", type=int, default=0)
+    _parser.add_argument("--projects", type=int, default=0)
+    _asked = _parser.parse_args()
+    asyncio.run(_serve(_Pages(_asked), _asked.seconds))

@@ -59,13 +59,20 @@ def _midnight(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def minutes(groups: int, extra: int = 0) -> tuple[list[bytes], dict[str, int]]:
-    """The JSON of the results of each minute of a day (every day has the same), and the sums of the day."""
+def minutes(groups: int, extra: int = 0, keys: int = 0, projects: int = 0) -> tuple[list[bytes], dict[str, int]]:
+    """The JSON of the results of each minute of a day (every day has the same), and the sums of the day.
+
+    With `keys` each minute has rows of so many of them as there are groups, as an organization of people has: who calls
+    again has the same project, user and models. Without, nearly every row of a day is of a group of its own.
+    """
     chance = random.Random(20261101)
     texts: list[bytes] = []
     sums = {"rows": 0, **dict.fromkeys(MEASURES, 0)}
     for _ in range(MINUTES):
-        rows = [_row(chance, group, extra) for group in range(groups)]
+        if keys:
+            rows = [_row_of_key(chance, key, projects, extra) for key in chance.sample(range(keys), groups)]
+        else:
+            rows = [_row(chance, group, extra) for group in range(groups)]
         texts.append(json.dumps(rows, separators=(",", ":")).encode())
         sums["rows"] += len(rows)
         for name in MEASURES:
@@ -97,3 +104,16 @@ def _row(chance: random.Random, group: int, extra: int) -> dict[str, object]:
         "input_audio_tokens": 0,
         "output_audio_tokens": chance.randrange(50) if chance.random() < _NULLS else None,
     }
+
+
+def _row_of_key(chance: random.Random, key: int, projects: int, extra: int) -> dict[str, object]:
+    """A row of a key, which belongs to one user and project and calls two models."""
+    names = {
+        "project_id": f"proj_{key % projects:024x}",
+        "user_id": f"user-{key // 4:024x}",
+        "api_key_id": f"key_{key:016x}",
+        "model": _MODELS[(key + chance.randrange(2)) % len(_MODELS)],
+        "batch": False,
+        "service_tier": "default",
+    }
+    return {**_row(chance, 0, extra), **names}

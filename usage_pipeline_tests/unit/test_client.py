@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from usage_pipeline.api.page_query import PageQuery
+from usage_pipeline.api.transport import RetryPolicy
 from usage_pipeline.errors import (
     BadPayload,
     FixConfig,
     GroupingRefused,
     HistoryExceeded,
     IncompleteListing,
+    PageTooLarge,
     PermissionRefused,
     RequestRefused,
     RetryLater,
@@ -516,3 +518,42 @@ def test_history_beyond_the_service_is_not_a_grouping() -> None:
     """A window before what is kept is HistoryExceeded, whatever the grouping."""
     with pytest.raises(HistoryExceeded):
         read_finest(script(error(400, "group_by too far back", code="reporting_lookback_exceeded")))
+
+
+def size_of_page(count: int) -> int:
+    """Bytes of a page of so many buckets."""
+    return len(ok(page(buckets(days("2026-10-01", f"2026-10-{count + 1:02}")))).content)
+
+
+def test_a_page_too_large_to_take_is_read_in_quarters() -> None:
+    """A page beyond the cap on a body's size is asked for again, a quarter of its buckets at a time."""
+    far_side = script(whole)
+    found = read(far_side, days("2026-10-01", "2026-11-01"), policy=RetryPolicy(max_body_bytes=size_of_page(6)))
+    assert found is not None
+    assert [bucket.start_time for bucket in found.buckets] == list(days("2026-10-01", "2026-11-01").bucket_starts("1d"))
+    limits = [int(dict(far_side.params(n))["limit"]) for n in range(len(far_side.requests))]
+    assert limits[:3] == [31, 7, 1]
+    assert set(limits[3:]) == {1}, "no page of seven was tried again"
+    assert any("a page of 31 buckets was too large to take; read 7 at a time" in note for note in found.notes)
+
+
+def test_a_window_read_later_begins_with_what_could_be_taken() -> None:
+    """What a client learned of an endpoint's pages holds for its next windows: none is received in vain twice."""
+    far_side = script(whole)
+
+    async def run() -> None:
+        async with far_side.client(policy=RetryPolicy(max_body_bytes=size_of_page(10))) as client:
+            for window in (days("2026-10-01", "2026-11-01"), WEEK):
+                await client.read_window(COMPLETIONS, window, bucket_width="1d")
+
+    asyncio.run(run())
+    limits = [int(dict(far_side.params(n))["limit"]) for n in range(len(far_side.requests))]
+    assert limits == [31, *[7] * 5, 7]
+
+
+def test_a_single_bucket_too_large_to_take_is_an_error() -> None:
+    """A body that is beyond the cap however little is asked for ends the read after a few requests."""
+    far_side = script(whole)
+    with pytest.raises(PageTooLarge, match="exceeds 100 bytes"):
+        read(far_side, days("2026-10-01", "2026-11-01"), policy=RetryPolicy(max_body_bytes=100))
+    assert len(far_side.requests) == 3

@@ -15,6 +15,7 @@ from usage_pipeline.errors import (
     BadPayload,
     FixConfig,
     HistoryExceeded,
+    PageTooLarge,
     PermissionRefused,
     RateLimited,
     RequestRefused,
@@ -29,6 +30,7 @@ from usage_pipeline_tests.scripted import (
     WEEK,
     Script,
     buckets,
+    days,
     error,
     ok,
     page,
@@ -46,7 +48,7 @@ def failure(far_side: Script, kind: type[UsagePipelineError], **options: Any) ->
     assert KEY not in str(refused.value)
     assert KEY not in "".join(traceback.format_exception(refused.value))
     assert "\n" not in str(refused.value)
-    assert "completions 2026-11-01..2026-11-08" in str(refused.value)
+    assert f"completions {options.get('window', WEEK)}" in str(refused.value)
     return refused.value
 
 
@@ -273,7 +275,9 @@ def test_a_body_over_the_cap_is_cut_off() -> None:
     """A body above the decoded-size cap fails, is read no further and is not retried."""
     drip = _Drip(b"x" * 1000)
     far_side = script(lambda _: httpx.Response(200, stream=drip))
-    wrong = failure(far_side, BadPayload, policy=RetryPolicy(max_body_bytes=10_000))
+    wrong = failure(
+        far_side, PageTooLarge, window=days("2026-11-01", "2026-11-02"), policy=RetryPolicy(max_body_bytes=10_000)
+    )
     assert "exceeds 10,000 bytes" in str(wrong)
     assert drip.sent <= 12_000
     assert len(far_side.requests) == 1
@@ -285,7 +289,7 @@ def test_the_cap_counts_decoded_bytes() -> None:
     far_side = script(
         lambda _: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(bomb))
     )
-    failure(far_side, BadPayload, policy=RetryPolicy(max_body_bytes=100_000))
+    failure(far_side, PageTooLarge, window=days("2026-11-01", "2026-11-02"), policy=RetryPolicy(max_body_bytes=100_000))
 
 
 def test_an_endless_error_body_is_cut_and_still_typed() -> None:
