@@ -4,6 +4,8 @@ Put what holds for every connection here; what is sent over them, and how often,
 """
 
 import logging
+import ssl
+from functools import cache
 
 import httpx
 from pydantic import SecretStr
@@ -47,6 +49,13 @@ def connections(
             transport=transport,
             follow_redirects=False,
             trust_env=False,
+            verify=_authorities(),
         )
     except httpx.InvalidURL:
         raise FixConfig("OPENAI_BASE_URL is not an address: it needs the form https://host/v1.") from None
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Who is trusted, httpx's own; read once, which takes as long as ten requests: each organization has a pool."""
+    return httpx.create_ssl_context(trust_env=False)
