@@ -65,11 +65,15 @@ class CoverageLog:
         self._pending: list[dict[str, Any]] = []
         self._unlogged: list[dict[str, Any]] = []
 
-    def rows(self) -> pa.Table:
-        """Every row, each commit once, those not yet written included."""
+    def rows(self, organization: str | None = None) -> pa.Table:
+        """Every row, each commit once, with those not yet written: all of them, or the organization's alone.
+
+        Rows that are not written yet become a table at each question: of a thousand organizations that are many.
+        """
         with self._lock:
             self._read()
-            more = {row["commit_id"]: row for row in (*self._unlogged, *self._pending)}
+            waiting = (*self._unlogged, *self._pending)
+            more = {row["commit_id"]: row for row in waiting if organization in (None, row["organization"])}
             new = [row for commit_id, row in more.items() if commit_id not in self._known]
             return pa.concat_tables([self._stored, pa.Table.from_pylist(new, schema=SYNC_LOG)])
 
@@ -153,7 +157,7 @@ def day_states(
     With `as_of`, reads that began then or later do not count as checks: replay then decides as the first run did.
     """
     found = ask_log(
-        log.rows(),
+        log.rows(organization),
         _DAY_STATES,
         {
             "organization": organization,

@@ -68,6 +68,12 @@ CONTENDERS = {
             stored=lambda folder: (folder / "data" / "warehouse.duckdb", "usage.completions"),
         ),
         Contender(
+            name="without_marts",
+            packages=None,
+            command=_script("without_marts"),
+            stored=lambda folder: (folder / "data" / "warehouse.duckdb", "usage.completions"),
+        ),
+        Contender(
             name="floor",
             packages=None,
             command=_script("floor"),
