@@ -263,12 +263,11 @@ class Repairs:
     def _repair_restatements(self, damaged: set[Path]) -> None:
         """The rows that can be read, and what raw gives of reads of which not all can; what is lost then is said."""
         table, log = self.lake.restatements, CoverageLog(self.lake).rows()
-        rows = salvaged_restatements(table, damaged)
-        if wrong := miscounted(log, rows):
-            again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
-            # From what a missing raw file changed on, raw tells what was there before it otherwise than it was.
-            unsure = changed_days(log, missing_reads(self.settings.data_dir, log))
-            rows = mended(log, rows, in_days(again, unsure, wrong, is_in=False), wrong)
+        again = content_of(self._rebuilt(list(ENDPOINTS)).restatements).cast(table.schema)
+        # From what a missing raw file changed on, raw tells what was there before it otherwise than it was.
+        unsure = changed_days(log, missing_reads(self.settings.data_dir, log))
+        again = in_days(again, unsure, set(again["commit_id"].to_pylist()), is_in=False)
+        rows = mended(log, salvaged_restatements(table, damaged), again)
         self._remake(table, rows)
         if lost := miscounted(log, rows):
             log = with_lost_changes(log, lost)

@@ -29,13 +29,17 @@ where (l.updated, l.deleted, l.restated)
         is distinct from (coalesce(r.updated, 0), coalesce(r.deleted, 0), coalesce(r.restated, 0))
     and not coalesce(list_contains(l.notes, $lost), false)
 """
+# Of rows that were new in open buckets no count tells how many there were: the log counts them with first loads.
 _MENDED = """
 select * from found where commit_id not in (select unnest($exact))
 union all
 select * from again a
-where commit_id in (select unnest($wrong)) and (
-    commit_id in (select unnest($exact))
-    or not exists (
+where commit_id in (select unnest($exact)) or (
+    (
+        commit_id in (select unnest($wrong))
+        or change = 'inserted' and was_provisional and commit_id in (select commit_id from coverage_log)
+    )
+    and not exists (
         from found f
         where f.commit_id = a.commit_id and f.organization = a.organization and f.endpoint = a.endpoint
             and f.bucket_start = a.bucket_start and f.bucket_width = a.bucket_width and f.key = a.key
@@ -53,13 +57,16 @@ def miscounted(log: pa.Table, restatements: pa.Table) -> set[str]:
         return {commit for (commit,) in con.execute(_MISCOUNTED, {"lost": LOST_CHANGES}).fetchall()}
 
 
-def mended(log: pa.Table, found: pa.Table, again: pa.Table, wrong: Collection[str]) -> pa.Table:
-    """The changes that were found; those of `wrong` commits as made again, where these are all that the log counts.
+def mended(log: pa.Table, found: pa.Table, again: pa.Table) -> pa.Table:
+    """The changes that were found; those of miscounted commits as made again, where these are all that the log counts.
 
-    Where that has not all either, both together: what one has, the other may lack.
+    Where that has not all either, both together: what one has, the other may lack. So for rows that were new in open
+    buckets, too, of whichever commit.
     """
-    exact = set(wrong) - miscounted(log, again)
+    wrong = miscounted(log, found)
+    exact = wrong - miscounted(log, again)
     with session() as con:
+        con.register("coverage_log", log.select(["commit_id"]))
         con.register("found", found)
         con.register("again", again)
         rows: pa.Table = con.sql(_MENDED, params={"exact": sorted(exact), "wrong": sorted(wrong)}).to_arrow_table()

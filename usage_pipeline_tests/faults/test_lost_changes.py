@@ -14,12 +14,15 @@ from usage_pipeline.replay import replay
 from usage_pipeline.settings import Settings
 from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
-from usage_pipeline_tests.faults.stated import StatedService
+from usage_pipeline.windows import Window
+from usage_pipeline_tests.faults.stated import NOW, StatedService
+from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
 pytestmark = pytest.mark.marts("usage_daily")
 
 SCHEMAS = ("usage", "dims", "marts", "meta")
+_RESULT = {"object": "organization.usage.vector_stores.result"}
 _TOLD = "select date, change, before, after from meta.restatements order by recorded_at, date"
 
 
@@ -47,6 +50,23 @@ def test_a_ledger_with_fewer_changes_than_were_counted_is_found_and_mended(synce
     assert doctor(synced).is_cured
     assert everything(synced, SCHEMAS) == before
     assert verify(synced).findings == []
+
+
+def test_what_was_new_in_open_buckets_comes_back_from_raw(service: StatedService, data_dir: Path) -> None:
+    """Rows that came to a day still open are counted with first loads: the counts do not miss them, the doctor does."""
+    settings = played_settings(data_dir)
+    day = Window.of_days(NOW.date(), NOW.date() + timedelta(days=1))
+    for count in range(1, 4):
+        service.now += timedelta(hours=1)
+        groups = [{**_RESULT, "project_id": f"p{n}", "usage_bytes": n} for n in range(count)]
+        service.put("vector_stores", day.start_time, *groups)
+        service.sync(settings, day, "vector_stores")
+    before = everything(settings, SCHEMAS)
+    assert [change for _, change, _, _ in rows(settings, _TOLD)] == ["inserted"] * 2
+    _data_files(settings, "meta/restatements")[0].unlink()
+    assert doctor(settings).is_cured
+    assert everything(settings, SCHEMAS) == before
+    assert verify(settings).findings == []
 
 
 def test_changes_in_no_file_any_more_are_said_once_and_stay_a_note(service: StatedService, synced: Settings) -> None:
