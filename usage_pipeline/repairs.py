@@ -270,6 +270,6 @@ class Repairs:
         rows = mended(log, salvaged_restatements(table, damaged), again)
         self._remake(table, rows)
         if lost := miscounted(log, rows):
-            log = with_lost_changes(log, lost)
+            log = with_lost_changes(log, rows, lost)
             self._remake(self.lake.sync_log, log, has_twin=True)
             self.lost += lost_changes(log.filter(pc.is_in(log["commit_id"], pa.array(sorted(lost), pa.string()))))

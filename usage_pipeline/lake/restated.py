@@ -27,7 +27,6 @@ left join (
 ) r on r.commit_id = l.commit_id
 where (l.updated, l.deleted, l.restated)
         is distinct from (coalesce(r.updated, 0), coalesce(r.deleted, 0), coalesce(r.restated, 0))
-    and not coalesce(list_contains(l.notes, $lost), false)
 """
 # Of rows that were new in open buckets no count tells how many there were: the log counts them with first loads.
 _MENDED = """
@@ -50,11 +49,11 @@ order by recorded_at, commit_id, date, key
 
 
 def miscounted(log: pa.Table, restatements: pa.Table) -> set[str]:
-    """The commits of which the ledger has more or fewer changes than the coverage log says; not those known lost."""
+    """The commits of which the ledger has more or fewer changes than the coverage log says."""
     with session() as con:
         con.register("coverage_log", log.drop_columns(["days"]))
         con.register("restatements", restatements)
-        return {commit for (commit,) in con.execute(_MISCOUNTED, {"lost": LOST_CHANGES}).fetchall()}
+        return {commit for (commit,) in con.execute(_MISCOUNTED).fetchall()}
 
 
 def mended(log: pa.Table, found: pa.Table, again: pa.Table) -> pa.Table:
@@ -99,11 +98,14 @@ def recounted(log: pa.Table, restatements: pa.Table, commits: Collection[str]) -
     return pa.Table.from_pylist(rows, schema=log.schema)
 
 
-def with_lost_changes(log: pa.Table, commits: Collection[str]) -> pa.Table:
-    """The coverage log, in which the rows of these commits say that some of what they changed is lost."""
-    rows = log.to_pylist()
+def with_lost_changes(log: pa.Table, restatements: pa.Table, commits: Collection[str]) -> pa.Table:
+    """The coverage log, in which the rows of these commits say that some of what they changed is lost.
+
+    They count what the ledger has left of it, so that the loss of that would be found, too.
+    """
+    rows = recounted(log, restatements, commits).to_pylist()
     for row in rows:
-        if row["commit_id"] in commits:
+        if row["commit_id"] in commits and LOST_CHANGES not in (row["notes"] or []):
             row["notes"] = [*(row["notes"] or []), LOST_CHANGES]
     return pa.Table.from_pylist(rows, schema=log.schema)
 

@@ -15,7 +15,7 @@ from usage_pipeline.settings import Settings
 from usage_pipeline.verify import verify
 from usage_pipeline.warehouse import refresh
 from usage_pipeline.windows import Window
-from usage_pipeline_tests.faults.stated import NOW, StatedService
+from usage_pipeline_tests.faults.stated import DAY, FIRST, NOW, StatedService
 from usage_pipeline_tests.played import played_settings
 from usage_pipeline_tests.world import World, everything, last_days, rows
 
@@ -91,6 +91,26 @@ def test_changes_in_no_file_any_more_are_said_once_and_stay_a_note(service: Stat
     service.sync_state(synced, 4)
     assert [change for _, change, _, _ in rows(synced, _TOLD)] == ["updated"] * 4
     assert verify(synced).findings == []
+
+
+def test_what_a_read_with_lost_changes_has_left_is_held_to_account(service: StatedService, data_dir: Path) -> None:
+    """A read known to have lost some changes has others, which raw gives: the doctor brings them back each time."""
+    settings = played_settings(data_dir)
+    service.sync_state(settings, 1)
+    service.state(2)
+    service.sync(settings, Window.of_times(FIRST, FIRST + DAY), "vector_stores")
+    service.sync_state(settings, 3)
+    other_day = [change for change in rows(settings, _TOLD) if change[0] == rows(settings, _TOLD)[-1][0]]
+    sorted(landed_files(settings.raw_dir))[1].unlink()
+    assert not doctor(settings, is_quick=True).is_cured
+    for lost in (2, 0):
+        for path in _data_files(settings, "meta/restatements"):
+            path.unlink()
+        assert sum(LOST_CHANGES in one for one in doctor(settings).lost) == lost
+        assert rows(settings, _TOLD) == other_day
+        assert verify(settings).findings == []
+    _spoil(settings)
+    assert [one.part for one in verify(settings).findings] == ["meta.restatements"]
 
 
 def test_no_change_is_made_up_across_a_raw_file_that_is_gone(service: StatedService, synced: Settings) -> None:
