@@ -24,7 +24,7 @@ from usage_pipeline.lake.replace import FirstRun
 from usage_pipeline.lake.schemas import SYNC_LOG
 from usage_pipeline.lake.snapshot import coverage_of
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.lake.vouched import lost_reads
+from usage_pipeline.lake.vouched import lost_reads, missing_reads
 from usage_pipeline.windows import day_runs
 
 _Key = tuple[str, str, str, datetime, datetime]  # organization, endpoint, sync id, begin of window and of reading
@@ -41,6 +41,8 @@ class History:
     first_runs: dict[_Key, FirstRun | None]
     """What each read did when it was first stored; None where it found nothing new."""
     unchanged: pa.Table
+    missing: pa.Table
+    """Reads whose raw file is missing, as if they had found nothing new: they looked at their days all the same."""
 
     @classmethod
     def of(cls, lake: Lake, *, distrusted: Collection[str] = ()) -> Self:
@@ -60,7 +62,7 @@ class History:
     @classmethod
     def empty(cls) -> Self:
         """The history of a lake that holds nothing."""
-        return cls({}, {}, SYNC_LOG.empty_table())
+        return cls({}, {}, SYNC_LOG.empty_table(), SYNC_LOG.empty_table())
 
     @classmethod
     def _of_log(cls, log: pa.Table, data_dir: Path) -> Self:
@@ -81,7 +83,7 @@ class History:
             else None
             for read in reads
         }
-        return cls(accepted, first_runs, log.filter(pc.equal(log["outcome"], "unchanged")))
+        return cls(accepted, first_runs, log.filter(pc.equal(log["outcome"], "unchanged")), _missing(log, data_dir))
 
     def has(self, landed: Landed) -> bool:
         """Whether the landed read reached the lake."""
@@ -105,6 +107,14 @@ class History:
 def _key(read: AcceptedRead | Landed) -> _Key:
     # When it began, too: a step of Dagster's that is tried again reads once more under the id of its run.
     return (read.organization, read.endpoint, read.sync_id, read.window.start, read.fetched_at)
+
+
+def _missing(log: pa.Table, data_dir: Path) -> pa.Table:
+    """The log rows of reads that raw has lost, without what they changed."""
+    commits = pa.array(sorted(missing_reads(data_dir, log)), pa.string())
+    nothing = {"outcome": "unchanged", "inserted": 0, "updated": 0, "deleted": 0, "restated": 0, "days": []}
+    rows = [{**row, **nothing} for row in log.filter(pc.is_in(log["commit_id"], commits)).to_pylist()]
+    return pa.Table.from_pylist(rows, schema=SYNC_LOG)
 
 
 def _repeated_days(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from usage_pipeline.api.models import parse_page
 from usage_pipeline.api.name_models import listed_names
@@ -87,7 +88,7 @@ def replay(settings: Settings, *, may_forget: bool = False, tell: Tell = tell_no
                 growing.history = History.of(lake)
                 for path in landed_files(settings.raw_dir):
                     growing.apply(path)
-                growing.log.flush()
+                growing.finish()
                 if not may_forget:
                     refuse_to_forget(lake, growing.lake)
                 carry_over(lake, growing.lake, may_forget=may_forget)
@@ -132,7 +133,7 @@ def rebuild(lake: Lake, history: History, files: Iterable[Path]) -> None:
     growing = _Rebuild(lake, history)
     for path in files:
         growing.apply(path)
-    growing.log.flush()
+    growing.finish()
 
 
 class _Rebuild:
@@ -147,6 +148,9 @@ class _Rebuild:
         # When days were checked and found unchanged is not in raw, but decides what counts as provisional.
         if history.unchanged.num_rows:
             lake.sync_log.append(history.unchanged)
+        self.missing = history.missing
+        if self.missing.num_rows:
+            lake.sync_log.append(self.missing)
 
     def apply(self, path: Path) -> None:
         """Bring a landed read in as the sync that landed it did, once; leave out what never reached the lake."""
@@ -163,6 +167,14 @@ class _Rebuild:
         if len(self.seen) % _TIDY_EVERY == 0:
             self.log.flush()
             compact(self.lake.restatements)
+
+    def finish(self) -> None:
+        """Write the log, without the reads that raw has lost: which of them are kept, and as what, is carried.py's."""
+        self.log.flush()
+        if self.missing.num_rows:
+            rows = self.log.rows()
+            again = pc.is_in(rows["commit_id"], self.missing["commit_id"].combine_chunks())
+            self.lake.sync_log.overwrite(rows.filter(pc.invert(again)))
 
 
 def _apply_names(lake: Lake, landed: LandedNames) -> None:

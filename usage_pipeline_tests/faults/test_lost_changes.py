@@ -128,6 +128,33 @@ def test_no_change_is_made_up_across_a_raw_file_that_is_gone(service: StatedServ
     assert verify(synced).findings == []
 
 
+@pytest.mark.parametrize("is_replay", [False, True])
+def test_a_lost_read_that_saw_a_day_closed_had_seen_it(
+    service: StatedService, data_dir: Path, *, is_replay: bool
+) -> None:
+    """Whether a later change was a restatement hangs on when its day was last looked at, by a lost read too."""
+    settings, today = played_settings(data_dir), NOW.date()
+    window = Window.of_days(today - timedelta(days=1), today + timedelta(days=1))
+    for day, values in enumerate([(1, 1), (2, 1), (2, 3)]):  # the second read finds the second day as it was, but over
+        service.now = NOW + timedelta(days=day, hours=10)
+        for start, value in zip((window.start_time, window.start_time + DAY), values, strict=True):
+            service.put("vector_stores", start, {**_RESULT, "project_id": "p", "usage_bytes": value})
+        service.sync(settings, window, "vector_stores")
+    told = "select date, was_provisional, before, after from meta.restatements order by all"
+    before = rows(settings, told)
+    assert [was_provisional for _, was_provisional, _, _ in before] == [False, False]
+    sorted(landed_files(settings.raw_dir))[1].unlink()
+    assert not doctor(settings, is_quick=True).is_cured
+    if is_replay:
+        replay(settings)
+    else:
+        for path in _data_files(settings, "meta/restatements"):
+            path.unlink()
+        assert sum(LOST_CHANGES in one for one in doctor(settings).lost) == 1
+    assert rows(settings, told) == (before if is_replay else before[1:])
+    assert verify(settings).findings == []
+
+
 def test_a_replay_that_may_forget_counts_what_its_ledger_has(service: StatedService, synced: Settings) -> None:
     """Where raw lost a read's days the log's counts of its changes go with them: nothing differs afterwards."""
     service.sync_state(synced, 3)
