@@ -35,15 +35,23 @@ def rebuilt_names(
         rows = pa.concat_tables(states)
         own = [_newest(states, who) for who in sorted(set(rows["organization"].to_pylist()))]
         replace_dim(lake, dim, pa.concat_tables([rows.slice(0, 0), *own]))
+    found = read_dim(lake, dim)
     rebuild(lake, History.empty(), raw)
-    known = read_dim(lake, dim)
-    return known, _lost(dim, seals, known)
+    return read_dim(lake, dim), _lost(dim, set(lost_names(seals)) - {_name(path) for path in raw}, found)
 
 
-def _lost(dim: Dim, seals: Seals, known: pa.Table) -> list[str]:
-    """Lists whose raw file is lost, and which are newer than all that is known of their organization."""
+def _name(raw: Path) -> str:
+    """A raw file by its path in the data folder, as seals name it."""
+    return str(Path(*raw.parts[-5:]))
+
+
+def _lost(dim: Dim, names: Iterable[str], found: pa.Table) -> list[str]:
+    """The newest list of each organization among the lost raw files, where it is newer than what was found in files.
+
+    What raw's later lists say does not tell what was said in between.
+    """
     newest: dict[str, datetime] = {}
-    for path in map(Path, lost_names(seals)):
+    for path in map(Path, names):
         _, organization, table, *_ = path.parts
         if table == f"dims.{dim.name}":
             newest[organization] = max(landed_at(path), newest.get(organization, landed_at(path)))
@@ -51,7 +59,7 @@ def _lost(dim: Dim, seals: Seals, known: pa.Table) -> list[str]:
         f"dims.{dim.name} of {organization}: what was read on {moment:%Y-%m-%d %H:%M} is in no file any more; the next "
         "sync reads the list as it is then"
         for organization, moment in sorted(newest.items())
-        if moment > seen_until(_of(organization, known).to_pylist())
+        if moment > seen_until(_of(organization, found).to_pylist())
     ]
 
 

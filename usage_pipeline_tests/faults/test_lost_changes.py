@@ -181,3 +181,28 @@ def test_a_list_of_names_in_no_file_any_more_is_said(world: World, data_dir: Pat
     ]
     assert done.after.findings == []
     assert doctor(settings).is_cured
+
+
+@pytest.mark.parametrize("is_put_back", [False, True])
+def test_a_lost_list_is_said_though_a_later_one_is_there(world: World, data_dir: Path, *, is_put_back: bool) -> None:
+    """What was so in between alone no later list tells: without the files of the table it is lost."""
+    settings = world.settings(data_dir)
+    for _ in range(3):
+        world.sync(settings, last_days(1, world.clock().date()), ["vector_stores"], lists=[LISTS["users"]])
+        world.clock.advance(timedelta(days=45))
+    before = everything(settings, ["dims"])
+    raw = sorted(landed_files(settings.raw_dir, table="dims.users"))[1]
+    content = raw.read_bytes()
+    raw.unlink()
+    assert not doctor(settings, is_quick=True).is_cured
+    if is_put_back:
+        raw.write_bytes(content)
+    for path in _data_files(settings, "dims/users"):
+        path.unlink()
+    done = doctor(settings)
+    assert [one.partition(" is in no file")[0] for one in done.lost] == (
+        [] if is_put_back else ["dims.users of default: what was read on 2027-01-04 15:20"]
+    )
+    assert (everything(settings, ["dims"]) == before) == is_put_back
+    assert done.after.findings == []
+    assert doctor(settings).is_cured
