@@ -14,10 +14,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ANALYSTS, OPERATORS, ENGINEERS, ENGINES = (
-    ROOT / "usage_pipeline" / "docs" / f"{name}.md" for name in ("analysts", "operators", "engineers", "engines")
+ANALYSTS, OPERATORS, ENGINEERS, ENGINES, SIZING = (
+    ROOT / "usage_pipeline" / "docs" / f"{name}.md"
+    for name in ("analysts", "operators", "engineers", "engines", "sizing")
 )
-PAGES = (README, ANALYSTS, OPERATORS, ENGINEERS, ENGINES)
+PAGES = (README, ANALYSTS, OPERATORS, ENGINEERS, ENGINES, SIZING)
 BILL = "## The bill, explained\n"  # its queries and `explain` are answered by the quarter, not by the shared fortnight
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
