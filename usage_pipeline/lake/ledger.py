@@ -41,7 +41,8 @@ select
     (
         select max(m.fetched_at) from mine m
         where m.window_start < c.date + interval 1 day and m.window_end > c.date::timestamp
-          and m.fetched_at < coalesce($as_of::timestamp, m.fetched_at + interval 1 second)
+          and m.fetched_at < coalesce($began::timestamp, m.fetched_at + interval 1 second)
+          and m.committed_at <= coalesce($stored::timestamp, m.committed_at)
     ) as checked_at
 from contents c
 group by c.date
@@ -150,11 +151,17 @@ class DayState:
 
 
 def day_states(
-    log: CoverageLog, organization: str, endpoint: str, window: Window, *, as_of: datetime | None = None
+    log: CoverageLog,
+    organization: str,
+    endpoint: str,
+    window: Window,
+    *,
+    as_of: tuple[datetime, datetime] | None = None,
 ) -> dict[date, DayState]:
     """The known days of a window; a day that is absent was never read.
 
-    With `as_of`, reads that began then or later do not count as checks: replay then decides as the first run did.
+    With `as_of`, when a read began and was stored, reads that began then or later, or were stored later, do not count
+    as checks: replay then decides as the first run did.
     """
     found = ask_log(
         log.rows(organization),
@@ -164,7 +171,8 @@ def day_states(
             "endpoint": endpoint,
             "window_start": naive(window.start),
             "window_end": naive(window.end),
-            "as_of": naive(as_of) if as_of is not None else None,
+            "began": naive(as_of[0]) if as_of is not None else None,
+            "stored": naive(as_of[1]) if as_of is not None else None,
         },
     )
     return {

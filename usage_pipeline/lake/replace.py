@@ -107,7 +107,8 @@ def _replace(
     lake = log.lake
     table = lake.usage(content.endpoint)
     for attempt in range(_ATTEMPTS):
-        decision = _decide(log, table, content, first_run, is_replay=land is None, is_landed_always=is_landed_always)
+        as_of = (content.read.fetched_at, recorded_at) if land is None else None
+        decision = _decide(log, table, content, first_run, as_of, is_landed_always=is_landed_always)
         if not decision.to_log:
             if not tried & log.commit_ids():  # another writer's newer read made this one needless
                 take_back(lake.mirror, landed)
@@ -152,23 +153,23 @@ def _decide(
     table: LakeTable,
     content: Content,
     first_run: FirstRun | None,
+    as_of: tuple[datetime, datetime] | None,
     *,
-    is_replay: bool,
     is_landed_always: bool,
 ) -> _Decision:
     """Compare hashes day by day; the version is opened first, so that whatever is committed later conflicts.
 
-    A replay decides as the first run did; where that is not known, as one that knew nothing of the reads after it.
+    A replay (`as_of`: when the read began and was stored) decides as the first run did; where that is not known, as one
+    that knew nothing of the reads after it.
     """
     at = table.create()
     recover(log, [at])
     began = content.read.fetched_at
-    as_of = began if is_replay else None
     states = day_states(log, content.organization, content.endpoint.name, content.window, as_of=as_of)
     current = {
         day
         for day in content.days
-        if day not in states or (states[day].changed_at if is_replay else states[day].checked_at) <= began
+        if day not in states or (states[day].checked_at if as_of is None else states[day].changed_at) <= began
     }
     new = {day for day in current if day not in states or states[day].content_hash != content.days[day].content_hash}
     to_log = current if is_landed_always else new

@@ -179,6 +179,21 @@ def test_a_landed_read_with_nothing_new_is_told_once(data_dir: Path) -> None:
     assert _told(settings) == before
 
 
+def test_a_read_that_was_stored_later_had_not_looked_before(data_dir: Path) -> None:
+    """Of two syncs the one that began first is stored last: when the other was, nobody had seen the day closed."""
+    service, settings = Played(NOW), played_settings(data_dir)
+    _cost(service, 0, "1")
+    _sync_costs(service, settings, datetime.fromtimestamp(FIRST, UTC) + timedelta(hours=10), range(1))
+    _cost(service, 0, "2")
+    _sync_costs(service, settings, NOW, range(1))
+    _cost(service, 0, "1")
+    _sync_costs(service, settings, NOW - timedelta(minutes=1), range(1))
+    before = _told(settings)
+    assert rows(settings, "select change, was_provisional from meta.restatements") == [("updated", True)]
+    replay(settings)
+    assert _told(settings) == before
+
+
 def test_replay_brings_back_days_that_the_log_was_made_to_forget(data_dir: Path) -> None:
     """What doctor gave up, for no file had it, comes from raw once a backup of raw is back."""
     service, settings = Played(NOW), played_settings(data_dir)
