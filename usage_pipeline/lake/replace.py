@@ -169,7 +169,7 @@ def _decide(
     current = {
         day
         for day in content.days
-        if day not in states or (states[day].checked_at if as_of is None else states[day].changed_at) <= began
+        if day not in states or (states[day].changed_at if as_of is not None else states[day].checked_at) <= began
     }
     new = {day for day in current if day not in states or states[day].content_hash != content.days[day].content_hash}
     to_log = current if is_landed_always else new
