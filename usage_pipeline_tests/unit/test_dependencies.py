@@ -9,8 +9,9 @@ from importlib.metadata import requires
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Half of pydantic, in a package of its own: pydantic names the exact version.
-HALVES = {"pydantic_core"}
+# Halves of others, in packages of their own: those name the versions they go with.
+HALVES = {"pydantic_core": "pydantic", "py4j": "pyspark"}
+EXTRAS = ("scale", "spark", "store")
 # Packages whose module has another name.
 MODULES = {"vl-convert-python": "vl_convert"}
 
@@ -25,6 +26,10 @@ def _declared(extra: str | None = None) -> dict[str, str]:
     lines = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
     found = (re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?(.*)", line) for line in lines)
     return {one[1]: one[2] for one in found if one is not None}
+
+
+def _declared_by_extras() -> dict[str, str]:
+    return {name: bounds for extra in EXTRAS for name, bounds in _declared(extra).items()}
 
 
 def _modules(names: Iterable[str]) -> set[str]:
@@ -45,12 +50,13 @@ def _imported() -> set[str]:
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
     """No release that nobody tried comes in by itself, and none too old for what is used."""
-    for name, bounds in (_declared() | _declared("scale") | _declared("store")).items():
+    for name, bounds in (_declared() | _declared_by_extras()).items():
         assert re.fullmatch(r"==[0-9.]+|>=[0-9.]+,<[0-9.]+", bounds), f"{name}{bounds}"
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
     """The package stands on no dependency of a dependency, and carries none it does not use; so do its extras."""
-    of_extras = _modules((_declared("scale") | _declared("store")).keys() - NOT_IMPORTED)
-    assert _imported() - HALVES == _modules(_declared()) | of_extras
-    assert any(one.startswith("pydantic-core==") for one in requires("pydantic") or ())
+    of_extras = _modules(_declared_by_extras().keys() - NOT_IMPORTED)
+    assert _imported() - HALVES.keys() == _modules(_declared()) | of_extras
+    for half, whole in HALVES.items():
+        assert any(re.match(rf"{half.replace('_', '-')}[<>=]", one) for one in requires(whole) or ()), half
