@@ -31,9 +31,9 @@ def _multiprocess() -> dg.ExecutorDefinition:
 
 def _celery() -> dg.ExecutorDefinition:
     """Whom to talk to stays in Celery's own variables: it may hold a password, and Dagster stores configuration."""
-    from dagster_celery import celery_executor
+    from usage_pipeline.defs.celery import CELERY
 
-    return celery_executor
+    return CELERY
 
 
 def _k8s() -> dg.ExecutorDefinition:

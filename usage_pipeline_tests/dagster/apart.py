@@ -5,6 +5,7 @@ Put starting runs, workers and what they need (Redis, Postgres) here; no test an
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -93,15 +94,25 @@ def _postgres_programs() -> Path:
 
 
 @contextmanager
-def celery_workers(count: int, settings: Settings, more: Mapping[str, str], folder: Path) -> Iterator[None]:
+def celery_workers(
+    count: int, settings: Settings, more: Mapping[str, str], folder: Path, *, first: int = 1
+) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """Workers as operators start them, each a process with one more that works; tasks wait for those not up yet."""
     program = str(Path(sys.executable).with_name("celery"))
     with ExitStack() as stack:
-        for number in range(1, count + 1):
+        children = []
+        for number in range(first, first + count):
             options = ["--concurrency", "1", "--prefetch-multiplier", "1", "-n", f"w{number}@%h"]
             command = [program, "-A", "dagster_celery.app", "worker", *options]
-            stack.enter_context(_running(command, environment_of(settings, more), folder / f"worker{number}.log"))
-        yield
+            env = environment_of(settings, more)
+            children.append(stack.enter_context(_running(command, env, folder / f"worker{number}.log")))
+        yield children
+
+
+def kill_child(worker: "subprocess.Popen[bytes]") -> None:
+    """Kill the process in which a worker works; it begins another."""
+    found = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(found[0]), signal.SIGKILL)
 
 
 def has_program(name: str) -> bool:

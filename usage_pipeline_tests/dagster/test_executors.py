@@ -1,5 +1,7 @@
 """The same run in this process, in processes beside it, by Celery's workers and as Kubernetes' jobs."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from usage_pipeline_tests.dagster.apart import (
     environment_of,
     has_postgres,
     has_program,
+    kill_child,
     postgres,
     redis,
     run_apart,
@@ -219,6 +222,27 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
         assert len(at) >= len(SOME)
         for path in (one for one in data_dir.rglob("*") if one.is_file()):
             assert REDIS_PASSWORD.encode() not in path.read_bytes(), path
+        _as_in_process(stage, data_dir.parent, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_program("redis-server"), reason="needs redis-server")
+def test_a_worker_that_is_killed_costs_a_step_another_try(data_dir: Path, tmp_path: Path) -> None:
+    """Steps whose workers' processes are killed are done again in the same run, and those after them then."""
+    pytest.importorskip("dagster_celery", reason="needs the extra `scale`")
+    with redis(tmp_path) as address, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
+        more = {BROKER: address, BACKEND: address}
+        stage.gate.delay_seconds = 1
+        with celery_workers(2, stage.settings, more, tmp_path) as workers, ThreadPoolExecutor(1) as beside:
+            run = beside.submit(run_apart, stage.settings, recent(4), SOME, more)
+            while not stage.gate.under_way:
+                time.sleep(0.01)
+            for worker in workers:
+                kill_child(worker)
+            run.result()
+        assert _step_events(stage, dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        assert not _step_events(stage, dg.DagsterEventType.STEP_FAILURE)
+        stage.gate.delay_seconds = 0
         _as_in_process(stage, data_dir.parent, 4)
 
 

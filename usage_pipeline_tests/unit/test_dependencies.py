@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Halves of others, in packages of their own: those name the versions they go with.
-HALVES = {"pydantic_core": "pydantic", "py4j": "pyspark"}
+HALVES = {"pydantic_core": "pydantic", "py4j": "pyspark", "celery": "dagster-celery"}
 EXTRAS = ("scale", "spark", "store")
 # Packages whose module has another name.
 MODULES = {"vl-convert-python": "vl_convert"}
