@@ -10,7 +10,7 @@ import pytest
 from usage_pipeline.lake.schemas import PART
 from usage_pipeline.lake.snapshot import take_snapshot
 from usage_pipeline.lake.store import Lake
-from usage_pipeline.marts import build
+from usage_pipeline.marts import tasks
 from usage_pipeline.marts.build import build_marts
 from usage_pipeline.marts.column_texts import column_texts
 from usage_pipeline.marts.derived import derived_relations
@@ -44,7 +44,7 @@ def test_marts_built_a_few_days_at_a_time_equal_those_built_at_once(
     """What does not fit into memory together is computed in portions of whole days; nothing else changes."""
     at_once, in_portions = (still_world.settings(data_dir / name) for name in ("whole", "portions"))
     still_world.sync(at_once, last_days(4))
-    monkeypatch.setattr(build, "_MOST_ROWS", 1)
+    monkeypatch.setattr(tasks, "_MOST_ROWS", 1)
     still_world.sync(in_portions, last_days(4))
     assert everything(in_portions) == everything(at_once)
 
