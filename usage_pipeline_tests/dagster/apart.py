@@ -22,6 +22,8 @@ from usage_pipeline.defs.partitions import RANGE_END, RANGE_START, range_tags
 from usage_pipeline.settings import Settings
 from usage_pipeline.windows import Window
 
+Process = subprocess.Popen[bytes]
+
 DEFINITIONS = "usage_pipeline.definitions"
 REDIS_PASSWORD = "canary-7d1f0a"
 _SECONDS = 300.0
@@ -47,15 +49,38 @@ def run_apart(
     return done.stdout + done.stderr
 
 
+class Redis:
+    """A Redis of a block's own, which keeps its queues in a file as one of operators' does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = _free_port()
+        address = f"redis://:{REDIS_PASSWORD}@127.0.0.1:{self.port}/0"
+        self.variables = {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
+        self._folder = folder
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        """Start it, with what it had when it was stopped."""
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--requirepass", REDIS_PASSWORD]
+        kept = ["--appendonly", "yes", "--dir", str(self._folder)]
+        command = ["redis-server", *options, *kept]
+        child = self._running.enter_context(_running(command, dict(os.environ), self._folder / "redis.log"))
+        _until_listens(self.port, child)
+
+    def stop(self) -> None:
+        """Stop it, as an upgrade does; who is connected loses the connection."""
+        self._running.close()
+
+
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """A Redis of the block's own; its address, with the password it asks for."""
-    port = _free_port()
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--requirepass", REDIS_PASSWORD]
-    command = ["redis-server", *options, "--dir", str(folder)]
-    with _running(command, dict(os.environ), folder / "redis.log") as child:
-        _until_listens(port, child)
-        yield f"redis://:{REDIS_PASSWORD}@127.0.0.1:{port}/0"
+def redis(folder: Path) -> Iterator[Redis]:
+    """Run a Redis while the block runs."""
+    server = Redis(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -95,23 +120,33 @@ def _postgres_programs() -> Path:
 
 @contextmanager
 def celery_workers(
-    count: int, settings: Settings, more: Mapping[str, str], folder: Path, *, first: int = 1
-) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Workers as operators start them, each a process with one more that works; tasks wait for those not up yet."""
+    count: int,
+    settings: Settings,
+    more: Mapping[str, str],
+    folder: Path,
+    *,
+    first: int = 1,
+    within: Sequence[str] = (),
+) -> Iterator[list[Process]]:
+    """Workers as operators start them, each a process with one more that works; tasks wait for those not up yet.
+
+    What they are begun `within` is a command that becomes the one behind it.
+    """
     program = str(Path(sys.executable).with_name("celery"))
     with ExitStack() as stack:
         children = []
         for number in range(first, first + count):
-            options = ["--concurrency", "1", "--prefetch-multiplier", "1", "-n", f"w{number}@%h"]
-            command = [program, "-A", "dagster_celery.app", "worker", *options]
+            options = ["--concurrency", "1", "--disable-prefetch", "-n", f"w{number}@%h"]
+            command = [*within, program, "-A", "dagster_celery.app", "worker", *options]
             env = environment_of(settings, more)
             children.append(stack.enter_context(_running(command, env, folder / f"worker{number}.log")))
         yield children
 
 
-def kill_child(worker: "subprocess.Popen[bytes]") -> None:
+def kill_child(worker: Process) -> None:
     """Kill the process in which a worker works; it begins another."""
-    found = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, text=True, check=True).stdout.split()
+    asked = ["pgrep", "--parent", str(worker.pid), "--full", "dagster_celery"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(found[0]), signal.SIGKILL)
 
 
@@ -145,7 +180,7 @@ def _until_listens(port: int, child: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def _running(command: list[str], env: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[Process]:
     with log.open("wb") as output:
         child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:

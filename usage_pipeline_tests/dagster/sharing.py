@@ -111,8 +111,8 @@ WAYS: Mapping[str, tuple[str, Callable[[Settings, Path], None]]] = {
 
 
 def _celery(settings: Settings, folder: Path, definitions: str) -> None:
-    with redis(folder) as address:
-        more = {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
+    with redis(folder) as broker:
+        more = broker.variables
         with celery_workers(4, settings, more, folder):
             run_apart(settings, recent(_DAYS), _ASSETS, more, definitions)
 
@@ -122,11 +122,11 @@ def backfilled(workers: int, seconds: float) -> None:
     limit = Limit(1000.0, seconds)
     with (
         _served("celery" if workers else "in_process", _BACKFILLED, "1m", limit) as (settings, folder),
-        redis(folder) as address,
+        redis(folder) as broker,
     ):
         home = prepare_home(settings.data_dir) / "dagster.yaml"
         home.write_text(home.read_text().replace("max_concurrent_runs: 2", "max_concurrent_runs: 4"))
-        more = {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address}
+        more = broker.variables
         os.environ.update(more)
         with celery_workers(workers, settings, more, folder), serving(settings, folder) as (ui, child):
             began = time.monotonic()

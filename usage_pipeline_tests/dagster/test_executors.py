@@ -210,8 +210,8 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
     The broker's password, which these hold, is in no file of Dagster's or the lake's.
     """
     pytest.importorskip("dagster_celery", reason="needs the extra `scale`")
-    with redis(tmp_path) as address, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
-        more = {BROKER: address, BACKEND: address}
+    with redis(tmp_path) as broker, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
+        more = broker.variables
         stage.gate.wait_for = 2
         with celery_workers(2, stage.settings, more, tmp_path):
             run_apart(stage.settings, recent(4), SOME, more)
@@ -230,8 +230,8 @@ def test_celerys_workers_share_a_run(data_dir: Path, tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_costs_a_step_another_try(data_dir: Path, tmp_path: Path) -> None:
     """Steps whose workers' processes are killed are done again in the same run, and those after them then."""
     pytest.importorskip("dagster_celery", reason="needs the extra `scale`")
-    with redis(tmp_path) as address, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
-        more = {BROKER: address, BACKEND: address}
+    with redis(tmp_path) as broker, staged(data_dir, USAGE_PIPELINE_EXECUTOR="celery") as stage:
+        more = broker.variables
         stage.gate.delay_seconds = 1
         with celery_workers(2, stage.settings, more, tmp_path) as workers, ThreadPoolExecutor(1) as beside:
             run = beside.submit(run_apart, stage.settings, recent(4), SOME, more)
