@@ -1,4 +1,4 @@
-"""Celery's executor, for which a worker that was lost is a step to be tried again.
+"""Celery's executor, for which a worker that was lost is a step to be tried again, and a broker away one to wait for.
 
 Put what differs from dagster-celery's here. Its loop submits nothing more once a worker was lost, and waits for the
 steps it did not submit: the run would spin until the longest time a run may take (seen with dagster-celery 0.29.27).
@@ -17,6 +17,11 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_celery.core_execution_loop import core_celery_execution_loop
 from dagster_celery.executor import CeleryExecutor, _submit_task, celery_executor
 
+_OUTLASTS = {  # a Redis away for minutes, as for an upgrade: by default the run fails at its next question
+    "result_backend_always_retry": True,
+    "result_backend_max_retries": 60,  # of up to ten seconds each
+    "task_publish_retry_policy": {"max_retries": 60, "interval_start": 0, "interval_step": 0.5, "interval_max": 5},
+}
 _MOST_LOST = 2  # workers that one step may cost: what kills each that tries it will kill the next, too
 
 
@@ -70,6 +75,7 @@ def _make(context: dg.InitExecutorContext) -> dg.Executor:
     given: Any = context.executor_config
     named = {name: given.get(name) for name in ("broker", "backend", "config_source", "include")}
     retries = RetryMode.from_config(given["retries"])
+    named["config_source"] = {**_OUTLASTS, **(named["config_source"] or {})}
     return _Executor(retries, **named)  # type: ignore[no-untyped-call]
 
 
